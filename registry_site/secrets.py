@@ -26,7 +26,7 @@ def kept(path: Path, length: int = 50) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise ImproperlyConfigured(f"The secret in {path} cannot be read or made: {error}") from error
     if not secret:
-        raise ImproperlyConfigured(f"The secret file {path} is empty. Put its text back, or remove it to get a new one.")
+        raise ImproperlyConfigured(f"The secret file {path} is empty. Put its text back or remove it for a new one.")
     return secret
 
 

@@ -1,0 +1,136 @@
+"""What must be so before a server may run: alone on its data, the port its own, the database ready, somebody to log in.
+
+Everything here raises CommandError with words for the person who starts the server.
+"""
+
+import errno
+import fcntl
+import os
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+
+PATIENCE = 10.0  # seconds for what a server that ended a moment ago may still hold
+
+
+def lock(data: Path) -> TextIO:
+    """The only lock on the data directory: it is held until the file is closed, so keep it.
+
+    Children do not inherit the descriptor, and the system drops the lock of a process that was killed.
+    """
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = (data / "lock").open("a+", encoding="ascii")
+    if not _within_patience(lambda: _locked(file)):
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        raise CommandError(f"Another server (process {holder}) uses the data in {data}. Stop it or choose other --data.")
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on `host` and `port`: who connects before the server is ready waits a moment."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise CommandError(f"--host {host}: {error.strerror}") from error
+    listener = socket.socket(family, kind)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        free = _within_patience(lambda: _bound(listener, address))
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {host} port {port}: {error.strerror}.") from error
+    if not free:
+        raise CommandError(f"Port {port} on {host} is in use by another program. Choose another with --port.")
+    listener.listen(2048)
+    return listener
+
+
+def check_tls() -> None:
+    """A certificate and a key that belong together, or neither."""
+    certificate, key = settings.REGISTRY_TLS_CERT, settings.REGISTRY_TLS_KEY
+    if bool(certificate) != bool(key):
+        raise CommandError("HTTPS needs both --tls-cert and --tls-key (REGISTRY_TLS_CERT and REGISTRY_TLS_KEY).")
+    if certificate:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise CommandError(f"Cannot use the certificate {certificate} with the key {key}: {error}") from error
+
+
+def migrate(say: Callable[[str], None]) -> None:
+    """Bring the database to the newest migration, and check that it keeps what it acknowledges."""
+    try:
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            say("Preparing the database …")
+            call_command("migrate", interactive=False, verbosity=0)
+        if connection.vendor == "sqlite":
+            _check_sqlite()
+    except DatabaseError as error:
+        raise CommandError(f"The database cannot be used: {error}") from error
+
+
+def make_admin(say: Callable[[str], None]) -> None:
+    """Where there is no user at all, make the superuser `admin`; a random password is said once, and kept nowhere."""
+    users = get_user_model().objects
+    with transaction.atomic():
+        if users.exists():
+            return
+        password = settings.REGISTRY_ADMIN_PASSWORD or secrets.token_urlsafe(15)
+        users.create_superuser("admin", password=password)
+        if settings.REGISTRY_ADMIN_PASSWORD:
+            say('Made the user "admin" with the password from REGISTRY_ADMIN_PASSWORD.')
+        else:  # before the commit: a password that was not said would lock everybody out
+            say(f'Made the user "admin". Its password, shown only this once: {password}')
+
+
+def _check_sqlite() -> None:
+    with connection.cursor() as cursor:
+        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        synchronous = cursor.execute("PRAGMA synchronous").fetchone()[0]
+    if (mode, synchronous) != ("wal", 2):
+        raise CommandError(
+            f"To survive a power cut SQLite needs journal_mode=wal and synchronous=2 (FULL), but it has {mode} and "
+            f"{synchronous}. Is the data directory on a network file system? Put it on a local disk."
+        )
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _bound(listener: socket.socket, address: tuple[object, ...]) -> bool:
+    try:
+        listener.bind(address)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return False
+    return True
+
+
+def _within_patience(attempt: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not attempt():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
