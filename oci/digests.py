@@ -7,6 +7,7 @@ from typing import Self
 
 from oci import hashing
 from oci.errors import DigestInvalid
+from oci.hash_state import Buffer, State
 
 ENCODED = {"sha256": re.compile(r"[0-9a-f]{64}"), "sha512": re.compile(r"[0-9a-f]{128}")}
 ALGORITHMS = tuple(ENCODED)
@@ -31,7 +32,7 @@ class Digest:
         return cls(algorithm, encoded)
 
     @classmethod
-    def of(cls, content: hashing.Buffer, algorithm: str = "sha256") -> Self:
+    def of(cls, content: Buffer, algorithm: str = "sha256") -> Self:
         """The digest of bytes that are all in memory. Raises DigestInvalid for an unknown algorithm."""
         return cls(known(algorithm), hashlib.new(algorithm, content).hexdigest())
 
@@ -46,11 +47,11 @@ class Hasher:
     """
 
     def __init__(self, algorithm: str, state: bytes = b"") -> None:
-        """Raises DigestInvalid for an unknown algorithm and ValueError for a state that is not one of this algorithm's."""
+        """Raises DigestInvalid for an unknown algorithm, ValueError for a state that `state` did not give for it."""
         self.algorithm = known(algorithm)
-        self._hash = hashing.engine()(algorithm, hashing.State.unpack(state, algorithm) if state else None)
+        self._hash = hashing.engine()(algorithm, State.unpack(state, algorithm) if state else None)
 
-    def update(self, buffer: hashing.Buffer) -> None:
+    def update(self, buffer: Buffer) -> None:
         """Go on with the bytes of `buffer`, uncopied and without the GIL; it is free again on return."""
         self._hash.update(buffer)
 

@@ -14,10 +14,10 @@ from oci.hash_state import SHAPES, Buffer, State
 
 
 class Context(ctypes.Structure):
-    """SHA256_CTX and SHA512_CTX of <openssl/sha.h> (their count is in bits, in two halves).
+    """SHA256_CTX and SHA512_CTX of <openssl/sha.h>; `low` and `high` are the halves of a count of bits.
 
-    `spare` is there for a libcrypto whose struct is longer than this: `works` must find that out, and no memory of
-    others may be overwritten until it does.
+    `spare` is for a libcrypto whose struct is longer than that one: it must not write over anybody's memory while
+    the examination finds it out.
     """
 
     words: Any
@@ -56,8 +56,9 @@ CONTEXTS: dict[str, type[Context]] = {"sha256": Sha256Context, "sha512": Sha512C
 
 
 class Libcrypto:
+    """A running hash. The first one raises ImportError, OSError or AttributeError where libcrypto is out of reach."""
+
     def __init__(self, algorithm: str, state: State | None = None) -> None:
-        """Raises OSError or AttributeError where those functions cannot be reached."""
         self.algorithm = algorithm
         self._shape = SHAPES[algorithm]
         self._init, self._update, self._final = functions(algorithm)
@@ -92,9 +93,9 @@ class Libcrypto:
 
 @cache
 def functions(algorithm: str) -> tuple[Any, Any, Any]:
-    """libcrypto's Init, Update and Final. Looked up through hashlib's own module, so it is the copy that Python uses.
+    """libcrypto's Init, Update and Final, looked up through hashlib's own module: the copy that Python itself uses.
 
-    CDLL lets go of the GIL during a call.
+    What CDLL calls runs without the GIL.
     """
     import _hashlib  # here: a Python may be built without OpenSSL
 
@@ -109,9 +110,10 @@ def functions(algorithm: str) -> tuple[Any, Any, Any]:
     return init, update, final
 
 
-def must_succeed(result: int, function: Any, arguments: tuple[Any, ...]) -> None:
+def must_succeed(result: Any, function: Any, arguments: Any) -> Any:
     if result != 1:
         raise RuntimeError(f"libcrypto's {function.__name__} failed")
+    return result
 
 
 class PyBuffer(ctypes.Structure):

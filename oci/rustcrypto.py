@@ -10,6 +10,8 @@ COPIED = 1 << 20  # bytes at a time: rehashes takes only `bytes`, so any other b
 
 
 class Rehashes:
+    """A running hash. It is handed its bytes as `bytes` and holds the GIL."""
+
     def __init__(self, algorithm: str, state: State | None = None) -> None:
         self.algorithm = algorithm
         self._shape = SHAPES[algorithm]
