@@ -33,7 +33,7 @@ def lock(data: Path) -> TextIO:
     if not _within_patience(lambda: _locked(file)):
         file.seek(0)
         holder = file.read().strip() or "unknown"
-        raise CommandError(f"Another server (process {holder}) uses the data in {data}. Stop it or choose other --data.")
+        raise CommandError(f"Another server (process {holder}) uses the data in {data}. Stop it or use other --data.")
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()

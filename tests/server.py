@@ -86,8 +86,16 @@ class Server:
         before = len(self.log)
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, ROOT / "manage.py", "serve", "--data", self.data, "--port", str(self.port)]
-                + list(self.arguments),
+                [
+                    sys.executable,
+                    ROOT / "manage.py",
+                    "serve",
+                    "--data",
+                    self.data,
+                    "--port",
+                    str(self.port),
+                    *self.arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
