@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 DEPTH = 32  # objects and arrays within one another; a manifest needs five
+BRACKETS = 100_000  # opening ones, also within strings; each may cost a hundred bytes of memory
 INTEGER_LENGTH = 20  # characters; -2**63 has them all
 FLOAT_LENGTH = 64  # characters
 TOO_DEEP = f"nested deeper than {DEPTH} levels"
@@ -16,8 +17,10 @@ def load(content: bytes) -> Any:
     """The value of UTF-8 JSON (RFC 8259, and I-JSON's rules on names and strings), in time linear in its length.
 
     Raises ValueError for anything else, among it: a name that occurs twice in an object, numbers that are not finite
-    or longer than 64 bits need, deep nesting, and NUL or lone surrogates in a string, which databases cannot store.
+    or longer than any field needs, too much nesting, and NUL or lone surrogates in a string: no database stores those.
     """
+    if content.count(b"{") + content.count(b"[") > BRACKETS:
+        raise ValueError(f"more than {BRACKETS} objects and arrays")
     try:
         value = json.loads(
             content.decode(),
@@ -56,7 +59,7 @@ def not_a_number(text: str) -> float:
 
 
 def examine(value: Any) -> None:
-    """Raises ValueError for deep nesting and for strings that no database stores. Goes by levels, so it never recurses."""
+    """Raises ValueError for deep nesting and for strings no database stores. Goes by levels, so it never recurses."""
     containers: list[Any] = [[value]]
     for _ in range(DEPTH + 1):
         items = list(chain.from_iterable(map(contents, containers)))
