@@ -1,0 +1,158 @@
+"""Finding, admitting, mounting and unlinking blobs. The layer index is the table of links."""
+
+import logging
+from collections.abc import Iterable
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils.timezone import now
+
+from layers.models import Blob, Layer, Naming, PendingDelete
+from oci.digests import Digest
+from oci.errors import BlobUnknown
+from repositories.locks import kept
+from repositories.models import Repository
+from storage.driver import ObjectDamaged, ObjectMissing, Reader, blobs
+from work.loop import duty
+
+log = logging.getLogger(__name__)
+
+SOUND = Q(damaged_at=None)
+
+
+def find(name: str, digest: Digest) -> Blob:
+    """The blob, if the repository of this name has it. Raises BlobUnknown."""
+    try:
+        return Blob.objects.filter(SOUND).get(digest=str(digest), layers__repository__name=name)
+    except Blob.DoesNotExist:
+        raise BlobUnknown(str(digest)) from None
+
+
+def find_for_push(name: str, digest: Digest) -> Blob:
+    """The same for a client that will rely on the answer instead of pushing: the blob stays for at least half a grace.
+
+    Writes only where no manifest names the layer and less than half of its grace is left. Raises BlobUnknown.
+    """
+    named = Naming.objects.filter(repository=OuterRef("repository"), digest=OuterRef("blob__digest"))
+    layer = (
+        Layer.objects.filter(blob__damaged_at=None, blob__digest=str(digest), repository__name=name)
+        .select_related("blob")
+        .annotate(named=Exists(named))
+        .first()
+    )
+    if layer is None:
+        raise BlobUnknown(str(digest))
+    half = now() + settings.REGISTRY_GRACE / 2
+    expiring = layer.due_at is not None and layer.due_at < half and not layer.named
+    if expiring and not Layer.objects.filter(pk=layer.pk).update(due_at=now() + settings.REGISTRY_GRACE):
+        raise BlobUnknown(str(digest))  # collected in this very moment
+    return layer.blob
+
+
+def read(blob: Blob, start: int, stop: int) -> Reader:
+    """Bytes `start` to `stop` of the blob. Where storage has lost them the blob is quarantined: BlobUnknown."""
+    try:
+        return blobs().read(blob.key, start, stop)
+    except (ObjectMissing, ObjectDamaged) as problem:
+        log.error("blob %s is damaged, its object %s: %r", blob.digest, blob.key, problem)
+        Blob.objects.filter(pk=blob.pk, key=blob.key).update(damaged_at=now())
+        raise BlobUnknown(blob.digest) from problem
+
+
+def unsound(digest: Digest) -> str:
+    """The key of an object that should hold this digest and does not, or "". Looks into storage: ask before a
+    transaction, and tell `admit`."""
+    blob = Blob.objects.filter(digest=str(digest)).first()
+    if blob is None or (blob.damaged_at is None and blobs().holds(blob.key, blob.size)):
+        return ""
+    return blob.key
+
+
+def admit(repository: Repository, digest: Digest, key: str, size: int, unsound: str) -> None:
+    """Make verified bytes a layer of the repository. The registry keeps one object for a digest: the older, unless
+    that is the `unsound` one. Call it inside the transaction that ends the upload."""
+    blob = kept_blob(digest, key, size)
+    if blob.key == unsound:
+        Blob.objects.filter(pk=blob.pk).update(key=key, size=size, damaged_at=None)
+        discard(unsound)
+    elif blob.key != key:
+        discard(key)
+    link(repository, blob)
+
+
+def kept_blob(digest: Digest, key: str, size: int) -> Blob:
+    """The blob row of this digest, made if need be. A collector may delete it between two statements: then again."""
+    while True:
+        Blob.objects.bulk_create([Blob(digest=str(digest), key=key, size=size)], ignore_conflicts=True)
+        if found := kept(Blob.objects.filter(digest=str(digest))):
+            return found[0]
+
+
+def link(repository: Repository, blob: Blob) -> None:
+    layer = Layer(repository=repository, blob=blob, due_at=now() + settings.REGISTRY_GRACE)
+    Layer.objects.bulk_create(
+        [layer], update_conflicts=True, unique_fields=["repository", "blob"], update_fields=["due_at"]
+    )
+
+
+def mount(digest: Digest, sources: Q, repository: Repository) -> bool:
+    """Link a blob that one of the `sources` (a condition on repositories) has; False where none has it."""
+    in_sources = Layer.objects.filter(blob=OuterRef("pk"), repository__in=Repository.objects.filter(sources))
+    with transaction.atomic():
+        found = kept(Blob.objects.filter(SOUND, Exists(in_sources), digest=str(digest)))
+        for blob in found:
+            link(repository, blob)
+    return bool(found)
+
+
+def unlink(name: str, digest: Digest) -> bool:
+    """Take the blob out of the repository, which is its owner's explicit wish, also while manifests name it: whether
+    one does is returned. Raises BlobUnknown."""
+    with transaction.atomic():
+        layer = (
+            Layer.objects.select_for_update(of=("self",))
+            .filter(repository__name=name, blob__digest=str(digest))
+            .order_by("pk")
+            .first()
+        )
+        if layer is None:
+            raise BlobUnknown(str(digest))
+        layer.delete()
+        Blob.objects.filter(pk=layer.blob_id).update(due_at=now())
+        return Naming.objects.filter(repository=layer.repository_id, digest=str(digest)).exists()
+
+
+def present(repository: Repository, digests: Iterable[str]) -> set[str]:
+    """Those of the digests that are layers here, kept from deletion until the transaction ends."""
+    found = dict(
+        Layer.objects.filter(repository=repository, blob__damaged_at=None, blob__digest__in=set(digests)).values_list(
+            "pk", "blob__digest"
+        )
+    )
+    return {found[layer.pk] for layer in kept(Layer.objects.filter(pk__in=found))}
+
+
+def name(repository: Repository, manifest: str, digests: Iterable[str]) -> None:
+    """Record that the manifest names these layers."""
+    namings = [Naming(repository=repository, manifest=manifest, digest=digest) for digest in sorted(set(digests))]
+    Naming.objects.bulk_create(namings, ignore_conflicts=True)
+
+
+def unname(repository_id: int, manifest: str) -> None:
+    """The manifest is gone: every layer it named gets a new grace, after which a collector decides."""
+    namings = Naming.objects.filter(repository=repository_id, manifest=manifest)
+    layers = Layer.objects.filter(repository=repository_id, blob__digest__in=namings.values("digest"))
+    layers.update(due_at=now() + settings.REGISTRY_GRACE)
+    namings.delete()
+
+
+def discard(key: str) -> None:
+    """Have the object's bytes deleted, after the surrounding transaction."""
+    PendingDelete.objects.bulk_create([PendingDelete(key=key, due_at=now())], ignore_conflicts=True)
+
+
+@duty(PendingDelete)
+def erase(pending: PendingDelete) -> None:
+    blobs().delete(pending.key)
+    pending.delete()

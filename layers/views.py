@@ -1,0 +1,71 @@
+"""Pulling and deleting a blob."""
+
+from django.conf import settings
+from django.http import HttpResponse, HttpResponseRedirect
+from rest_framework.response import Response
+
+from layers import services
+from layers.models import Blob
+from oci.digests import Digest
+from oci.errors import RangeUnsatisfiable, Unsupported
+from oci.scopes import Scope
+from storage.driver import blobs
+from wire import caching
+from wire.files import ObjectResponse
+from wire.ranges import requested
+from wire.views import RegistryView
+
+NAMED_STILL = '299 - "a manifest of this repository still names this blob; pulling it will fail"'
+
+
+class TemporaryRedirect(HttpResponseRedirect):
+    status_code = 307
+
+
+class BlobView(RegistryView):
+    """end-2 and end-10: a blob by its digest."""
+
+    def get(self, request, name, digest):
+        blob = services.find(name, Digest.parse(digest))
+        if caching.unchanged(request, blob.digest):
+            return HttpResponse(status=304, headers=described(blob))
+        if url := blobs().redirect(blob.key):
+            return TemporaryRedirect(url, headers={"Docker-Content-Digest": blob.digest})
+        header = request.headers.get("Range") if caching.range_holds(request, blob.digest) else None
+        return content(blob, requested(header, blob.size))
+
+    def head(self, request, name, digest):
+        push = Scope("repository", name, frozenset({"push"}))
+        find = services.find_for_push if request.auth.holds(push) else services.find
+        blob = find(name, Digest.parse(digest))
+        if caching.unchanged(request, blob.digest):
+            return HttpResponse(status=304, headers=described(blob))
+        return HttpResponse(headers=described(blob) | {"Content-Length": str(blob.size)})
+
+    def delete(self, request, name, digest):
+        if not settings.REGISTRY_DELETE_ENABLED:
+            raise Unsupported(message="deleting is disabled on this registry (REGISTRY_DELETE_ENABLED)")
+        named = services.unlink(name, Digest.parse(digest))
+        return Response(status=202, headers={"Warning": NAMED_STILL} if named else {})
+
+    def error_headers(self, error):
+        unsatisfiable = isinstance(error, RangeUnsatisfiable)
+        return {"Content-Range": f"bytes */{error.detail['size']}"} if unsatisfiable else {}
+
+
+def content(blob: Blob, part: slice | None) -> ObjectResponse:
+    start, stop = (part.start, part.stop) if part else (0, blob.size)
+    headers = described(blob) | {"Content-Length": str(stop - start)}
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+    return ObjectResponse(services.read(blob, start, stop), status=206 if part else 200, headers=headers)
+
+
+def described(blob: Blob) -> dict[str, str]:
+    return {
+        "Content-Type": "application/octet-stream",
+        "Docker-Content-Digest": blob.digest,
+        "Accept-Ranges": "bytes",
+        "ETag": caching.etag(blob.digest),
+        "Cache-Control": caching.FOREVER,
+    }

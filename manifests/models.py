@@ -1,0 +1,54 @@
+from typing import Any
+
+from django.db import models
+
+from repositories.models import ByteOrderField, Repository
+
+
+class Manifest(models.Model):
+    """A manifest's exact bytes, and what has to be known about them without reading them again."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="manifests")
+    digest = ByteOrderField(max_length=140)
+    media_type = models.CharField(max_length=255)
+    artifact_type = models.CharField(max_length=255, blank=True)
+    size = models.PositiveIntegerField()
+    content = models.BinaryField()
+    subject = ByteOrderField(max_length=140, blank=True)
+    annotations = models.JSONField(default=dict)
+    pushed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "digest"], name="one_manifest_per_digest")]
+        indexes = [
+            models.Index(fields=["repository", "subject", "id"], condition=~models.Q(subject=""), name="referrers")
+        ]
+
+    def __str__(self) -> str:
+        return self.digest
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """What a list of referrers says about it ("Listing Referrers")."""
+        descriptor: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.artifact_type:
+            descriptor["artifactType"] = self.artifact_type
+        if self.annotations:
+            descriptor["annotations"] = self.annotations
+        return descriptor
+
+
+class Tag(models.Model):
+    """A name that points to a manifest. One row, moved in one statement: a reader sees the old one or the new."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="tags")
+    name = ByteOrderField(max_length=128)
+    # DO_NOTHING: tags go before their manifest does, in `services.delete`, not in Django's emulated cascade.
+    manifest = models.ForeignKey(Manifest, on_delete=models.DO_NOTHING, related_name="tags")
+    moved_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="one_tag_per_name")]
+
+    def __str__(self) -> str:
+        return self.name

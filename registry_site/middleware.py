@@ -1,0 +1,80 @@
+"""Django's middleware for pages, which `/v2/` neither needs nor pays for, and the headers every `/v2/` answer has."""
+
+from collections.abc import Callable
+
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.common import CommonMiddleware
+from django.middleware.csrf import CsrfViewMiddleware
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+from wire.views import is_for_clients
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+def distribution_headers(get_response: GetResponse) -> GetResponse:
+    """Outermost, so that answers of any status, Django's own 400 and 500 included, carry the headers."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if is_for_clients(request):
+            set_length(request, response)
+            response["Docker-Distribution-Api-Version"] = "registry/2.0"
+            response["X-Content-Type-Options"] = "nosniff"
+            response["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
+        return response
+
+    return middleware
+
+
+def set_length(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Without a length the server would send chunks; and an answer to HEAD has only the length, whatever was made."""
+    if not isinstance(response, HttpResponse) or response.status_code in (204, 304):
+        return
+    response.headers.setdefault("Content-Length", str(len(response.content)))
+    if request.method == "HEAD":
+        response.content = b""
+
+
+PROGRAMS = ("/v2/", "/token", "/healthz", "/readyz")
+
+
+class ForPages:
+    """Mixed into a Django middleware: what programs ask for passes it by, so cookies mean nothing there."""
+
+    def __call__(self, request):
+        if request.path_info.startswith(PROGRAMS):
+            return self.get_response(request)  # type: ignore[attr-defined]
+        return super().__call__(request)  # type: ignore[misc]
+
+    def process_view(self, request, view, args, kwargs):
+        inherited = getattr(super(), "process_view", None)
+        if inherited is None or request.path_info.startswith(PROGRAMS):
+            return None
+        return inherited(request, view, args, kwargs)
+
+
+class WhiteNoise(ForPages, WhiteNoiseMiddleware): ...
+
+
+class Sessions(ForPages, SessionMiddleware): ...
+
+
+class Common(ForPages, CommonMiddleware): ...
+
+
+class Csrf(ForPages, CsrfViewMiddleware): ...
+
+
+class Authentication(ForPages, AuthenticationMiddleware): ...
+
+
+class Messages(ForPages, MessageMiddleware): ...
+
+
+class FrameOptions(ForPages, XFrameOptionsMiddleware): ...

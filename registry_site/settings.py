@@ -1,0 +1,188 @@
+"""One settings file. Every difference between deployments is a `REGISTRY_*` environment variable with a sane default;
+`REGISTRY_X_FILE` names a file that holds the value. `docs/configuration.md` describes each of them.
+"""
+
+import os
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+
+from registry_site.secrets import kept
+
+env = environ.FileAwareEnv()
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where everything is kept -----------------------------------------------------------------------------------------
+
+REGISTRY_DATA = Path(env.str("REGISTRY_DATA", str(BASE_DIR / "data"))).absolute()
+
+# --- Secrets: made on the first start, the same on every machine of a cluster -----------------------------------------
+
+SECRET_KEY = env.str("REGISTRY_SECRET_KEY", "") or kept(REGISTRY_DATA / "secrets" / "secret-key")
+REGISTRY_TOKEN_KEY = env.str("REGISTRY_TOKEN_KEY", "") or kept(REGISTRY_DATA / "secrets" / "token-key")
+REGISTRY_ADMIN_PASSWORD = env.str("REGISTRY_ADMIN_PASSWORD", "")
+
+# --- Addresses --------------------------------------------------------------------------------------------------------
+
+REGISTRY_HOST = env.str("REGISTRY_HOST", "127.0.0.1")
+REGISTRY_PORT = env.int("REGISTRY_PORT", 8000)
+REGISTRY_PUBLIC_URL = env.str("REGISTRY_PUBLIC_URL", "").rstrip("/")
+
+
+def own_names() -> list[str]:
+    """The names under which this machine is reached; its other addresses only when the server listens on all."""
+    names = ["localhost", "127.0.0.1", "[::1]", socket.gethostname(), REGISTRY_HOST]
+    if REGISTRY_PUBLIC_URL:
+        names.append(environ.urlparse(REGISTRY_PUBLIC_URL).hostname or "")
+    if REGISTRY_HOST in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
+        try:
+            found = socket.getaddrinfo(socket.gethostname(), None)
+        except OSError:  # a host name that does not resolve has no further addresses
+            found = []
+        names += [f"[{address[0]}]" if family == socket.AF_INET6 else address[0] for family, *_, address in found]
+    return sorted({name.lower() for name in names if name})
+
+
+ALLOWED_HOSTS = env.list("REGISTRY_ALLOWED_HOSTS", default=own_names())
+CSRF_TRUSTED_ORIGINS = [REGISTRY_PUBLIC_URL] if REGISTRY_PUBLIC_URL else []
+
+# --- Serving ----------------------------------------------------------------------------------------------------------
+
+REGISTRY_WORKERS = env.int("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
+REGISTRY_THREADS = env.int("REGISTRY_THREADS", 32)  # requests at once in each of them
+REGISTRY_TLS_CERT = env.str("REGISTRY_TLS_CERT", "")  # PEM files; both or none
+REGISTRY_TLS_KEY = env.str("REGISTRY_TLS_KEY", "")
+REGISTRY_TRUSTED_PROXIES = env.list("REGISTRY_TRUSTED_PROXIES", default=[])  # addresses whose X-Forwarded-Proto counts
+REGISTRY_ACCESS_LOG = env.bool("REGISTRY_ACCESS_LOG", False)
+
+# --- What the registry does -------------------------------------------------------------------------------------------
+
+REGISTRY_DEFAULT_VISIBILITY = env.str("REGISTRY_DEFAULT_VISIBILITY", "private")
+REGISTRY_DELETE_ENABLED = env.bool("REGISTRY_DELETE_ENABLED", True)
+REGISTRY_SPARSE_MANIFESTS = env.bool("REGISTRY_SPARSE_MANIFESTS", False)
+REGISTRY_MANIFEST_LIMIT = env.int("REGISTRY_MANIFEST_LIMIT", 4 * 1024 * 1024)  # bytes
+REGISTRY_GRACE = timedelta(seconds=env.int("REGISTRY_GRACE", 24 * 3600))
+REGISTRY_UPLOAD_EXPIRY = timedelta(seconds=env.int("REGISTRY_UPLOAD_EXPIRY", 24 * 3600))
+REGISTRY_BODY_TIMEOUT = env.int("REGISTRY_BODY_TIMEOUT", 60)  # seconds without a byte
+
+# --- Who may do what --------------------------------------------------------------------------------------------------
+
+REGISTRY_SERVICE = env.str("REGISTRY_SERVICE", "layerstore")
+REGISTRY_TOKEN_LIFETIME = env.int("REGISTRY_TOKEN_LIFETIME", 300)  # seconds
+REGISTRY_LOGIN_FAILURES_PER_MINUTE = env.int("REGISTRY_LOGIN_FAILURES_PER_MINUTE", 20)
+
+AUTH_USER_MODEL = "access.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- The application --------------------------------------------------------------------------------------------------
+
+DEBUG = env.bool("REGISTRY_DEBUG", False)
+ROOT_URLCONF = "registry_site.urls"
+WSGI_APPLICATION = "registry_site.wsgi.application"
+APPEND_SLASH = True  # for the admin; /v2/ never sees CommonMiddleware
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "registry_site",
+    "work",
+    "repositories",
+    "access",
+    "layers",
+    "uploads",
+    "manifests",
+]
+
+MIDDLEWARE = [
+    "registry_site.middleware.distribution_headers",
+    "django.middleware.security.SecurityMiddleware",
+    "registry_site.middleware.WhiteNoise",
+    "registry_site.middleware.Sessions",
+    "registry_site.middleware.Common",
+    "registry_site.middleware.Csrf",
+    "registry_site.middleware.Authentication",
+    "registry_site.middleware.Messages",
+    "registry_site.middleware.FrameOptions",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True  # served from the packages themselves: nothing to collect, nothing to forget
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = REGISTRY_PUBLIC_URL.startswith("https://")
+SECURE_CONTENT_TYPE_NOSNIFF = True
+
+REST_FRAMEWORK = {
+    "EXCEPTION_HANDLER": "wire.errors.exception_handler",
+    "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.RegistryAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["access.permissions.HoldsRequiredScopes"],
+}
+
+# --- The database -----------------------------------------------------------------------------------------------------
+
+REGISTRY_DATABASE_URL = env.str("REGISTRY_DATABASE_URL", f"sqlite:///{REGISTRY_DATA / 'db.sqlite3'}")
+DATABASES = {"default": env.db_url_config(REGISTRY_DATABASE_URL)}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # FULL: a commit that was acknowledged survives a power cut. IMMEDIATE: writers queue instead of failing.
+    DATABASES["default"] |= {
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        },
+    }
+
+# --- Blobs ------------------------------------------------------------------------------------------------------------
+
+STORAGES = {
+    "blobs": {"BACKEND": "storage.filesystem.FilesystemDriver", "OPTIONS": {"location": REGISTRY_DATA / "blobs"}},
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},  # nothing is stored there
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+# --- Logs -------------------------------------------------------------------------------------------------------------
+
+REGISTRY_LOG_LEVEL = env.str("REGISTRY_LOG_LEVEL", "INFO").upper()
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": REGISTRY_LOG_LEVEL},
+    "loggers": {
+        # Refusals are answers, not events: a line for each would let a client fill the disk.
+        "django.request": {"level": "ERROR"},
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
+    },
+}

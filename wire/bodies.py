@@ -1,0 +1,75 @@
+"""Request bodies as streams: the only place that knows how they arrive.
+
+Django reads nothing of a chunked body and takes a cut one for complete, so bodies are read from `wsgi.input`, which
+the server ends where the body ends, and counted here.
+"""
+
+import socket
+from collections.abc import Iterator
+
+from django.conf import settings
+from gunicorn.http.errors import ParseException
+from rest_framework.request import Request
+
+from oci.errors import SizeInvalid
+
+BLOCK = 256 * 1024  # bytes read at a time
+
+
+class Body:
+    """The bytes a client sends, once, in blocks. `broken` says why they ended too early; empty: they did not.
+
+    `length`: bytes announced by `Content-Length`, or None for a chunked body.
+    `expected`: bytes that have to come, where the client said so; set it before reading to refuse a longer body.
+    """
+
+    def __init__(self, request: Request):
+        environ = request.META
+        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower() == "chunked"
+        self.length = None if chunked else int(environ.get("CONTENT_LENGTH") or 0)
+        self.expected = self.length
+        self.received = 0
+        self.broken = ""
+        self._input = environ["wsgi.input"]
+        self._socket: socket.socket | None = environ.get("gunicorn.socket")
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises SizeInvalid as soon as a chunked body grows beyond what its Content-Range announced."""
+        if self._socket:
+            self._socket.settimeout(settings.REGISTRY_BODY_TIMEOUT)
+        while block := self._next():
+            self.received += len(block)
+            if self.expected is not None and self.received > self.expected:
+                raise SizeInvalid(f"the body is longer than the announced {self.expected} bytes")
+            yield block
+        if not self.broken and self.expected is not None and self.received < self.expected:
+            self.broken = f"the body ended after {self.received} of {self.expected} bytes"
+
+    def _next(self) -> bytes:
+        left = BLOCK if self.length is None else min(BLOCK, self.length - self.received)
+        try:
+            return self._input.read(left) if left else b""
+        except TimeoutError:
+            self.broken = f"nothing came for {settings.REGISTRY_BODY_TIMEOUT} seconds"
+        except (OSError, ParseException) as problem:  # the connection broke, or what came was not a chunked body
+            self.broken = str(problem) or type(problem).__name__
+        return b""
+
+    def interrupt(self) -> None:
+        """Called from another thread: whoever waits for more bytes sees the body end now, and can still answer."""
+        if self._socket:
+            # Not SSLSocket.shutdown, which would send the answer unencrypted.
+            socket.socket.shutdown(self._socket, socket.SHUT_RD)
+
+    def read(self, limit: int) -> bytes | None:
+        """The whole body, or None if it is longer than `limit` bytes. Raises SizeInvalid if it was cut."""
+        if self.length is not None and self.length > limit:
+            return None
+        content = bytearray()
+        for block in self:
+            content += block
+            if len(content) > limit:
+                return None
+        if self.broken:
+            raise SizeInvalid(self.broken)
+        return bytes(content)

@@ -1,0 +1,69 @@
+"""Finds rows that are due and does their duty, once a second, in the background process."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.db import DatabaseError, connection
+from django.utils.timezone import now
+
+from work.models import Due, Pulse
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+SILENCE = timedelta(seconds=30)  # after which the background process counts as gone
+
+_duties: dict[type[Due], Callable[[Any], None]] = {}
+
+
+def duty(model: type[Due]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Registers what is done with a row of `model` that is due. It may run twice, and be killed anywhere; when it
+    returns, the row is gone or due at another time."""
+
+    def register(do: Callable[[Any], None]) -> Callable[[Any], None]:
+        _duties[model] = do
+        return do
+
+    return register
+
+
+def run_forever(stop: threading.Event) -> None:
+    """Look for work until told to stop. A database that is away is waited for."""
+    while not stop.is_set():
+        try:
+            Pulse.objects.update_or_create(pk=1, defaults={"beat_at": now()})
+            busy = run_due() == BATCH
+        except DatabaseError:
+            log.exception("no look for work was possible")
+            connection.close()
+            busy = False
+        stop.wait(0 if busy else 1)
+
+
+def run_due() -> int:
+    """Do what is due now; the number of rows in the fullest batch."""
+    return max((run(model, do) for model, do in _duties.items()), default=0)
+
+
+def run(model: type[Due], do: Callable[[Any], None]) -> int:
+    rows = list(model._default_manager.filter(model.waiting()).order_by("due_at")[:BATCH])
+    for row in rows:
+        if row.claim():
+            attempt(row, do)
+    return len(rows)
+
+
+def attempt(row: Due, do: Callable[[Any], None]) -> None:
+    try:
+        do(row)
+    except Exception as problem:
+        log.warning("%s %s failed and will be tried again", type(row).__name__, row.pk, exc_info=problem)
+        row.put_off(problem)
+
+
+def beats() -> bool:
+    """Whether a background process has looked for work lately."""
+    return Pulse.objects.filter(beat_at__gt=now() - SILENCE).exists()
