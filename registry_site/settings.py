@@ -20,9 +20,15 @@ REGISTRY_DATA = Path(env.str("REGISTRY_DATA", str(BASE_DIR / "data"))).absolute(
 
 # --- Secrets: made on the first start, the same on every machine of a cluster -----------------------------------------
 
-SECRET_KEY = env.str("REGISTRY_SECRET_KEY", "") or kept(REGISTRY_DATA / "secrets" / "secret-key")
-REGISTRY_TOKEN_KEY = env.str("REGISTRY_TOKEN_KEY", "") or kept(REGISTRY_DATA / "secrets" / "token-key")
-REGISTRY_ADMIN_PASSWORD = env.str("REGISTRY_ADMIN_PASSWORD", "")
+
+def secret(name: str) -> str:
+    """The value as it stands: django-environ takes a leading `$` for another variable, and keeps a file's newline."""
+    return env.ENVIRON.get(name, "").rstrip("\r\n")
+
+
+SECRET_KEY = secret("REGISTRY_SECRET_KEY") or kept(REGISTRY_DATA / "secrets" / "secret-key")
+REGISTRY_TOKEN_KEY = secret("REGISTRY_TOKEN_KEY") or kept(REGISTRY_DATA / "secrets" / "token-key")
+REGISTRY_ADMIN_PASSWORD = secret("REGISTRY_ADMIN_PASSWORD")
 
 # --- Addresses --------------------------------------------------------------------------------------------------------
 
@@ -150,7 +156,7 @@ REST_FRAMEWORK = {
 
 # --- The database -----------------------------------------------------------------------------------------------------
 
-REGISTRY_DATABASE_URL = env.str("REGISTRY_DATABASE_URL", f"sqlite:///{REGISTRY_DATA / 'db.sqlite3'}")
+REGISTRY_DATABASE_URL = secret("REGISTRY_DATABASE_URL") or f"sqlite:///{REGISTRY_DATA / 'db.sqlite3'}"
 DATABASES = {"default": env.db_url_config(REGISTRY_DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # FULL: a commit that was acknowledged survives a power cut. IMMEDIATE: writers queue instead of failing.
