@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - these are the spec's words, and none of them ends in "Error"
 """The refusals the distribution spec has a word for, and our own faults: one class each, one line each."""
 
 

@@ -2,7 +2,7 @@
 
 import struct
 
-import rehashes  # type: ignore[import-untyped]
+import rehashes
 
 from oci.hash_state import SHAPES, Buffer, State
 

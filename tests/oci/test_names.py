@@ -22,7 +22,7 @@ def test_a_name_of_the_specs_grammar_is_taken_as_it_is(name):
     "name",
     [
         "", "/", "a/", "/a", "a//b", "A", "a b", "a..b", "a___b", "a._b", "-a", "a-", ".a", "a.", "_a", "a_", "a:b",
-        "..", "a/../b", "a\n", "a/b\n", "a\0", "ä", "٣", "a/²", "ﬁ", "\ud800", "a" * 256, "a/" * 127 + "aa", "%2e", "a%2fb",
+        "..", "a/../b", "a\n", "a/b\n", "a\0", "ä", "٣", "a/²", "ﬁ", "\ud800", "a" * 256, "a/" * 127 + "aa", "%2e",
     ],
 )  # fmt: skip
 def test_any_other_name_is_refused(name):

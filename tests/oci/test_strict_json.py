@@ -32,8 +32,9 @@ def test_arbitrary_bytes_raise_nothing_but_value_error(content):
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b" ", b"{", b"}", b"[1,]", b"{'a':1}", b"{}{}", b"nul", b"// \n{}", b"01", b"+1", b"1.", b'"\n"', b'"\t"', b"\0",
-        b"{}\0", b"\xff", b'"\xed\xa0\x80"', b'"\xc0\x80"', b"\xef\xbb\xbf{}", "{}".encode("utf-16"), "{}".encode("utf-32"),
+        b"", b" ", b"{", b"}", b"[1,]", b"{'a':1}", b"{}{}", b"nul", b"// \n{}", b"01", b"+1", b"1.", b'"\n"', b'"\t"',
+        b"\0", b"{}\0", b"\xff", b'"\xed\xa0\x80"', b'"\xc0\x80"', b"\xef\xbb\xbf{}", "{}".encode("utf-16"),
+        "{}".encode("utf-32"),
     ],
 )  # fmt: skip
 def test_what_is_no_utf8_json_is_refused(content):
@@ -65,7 +66,7 @@ def test_a_number_that_json_does_not_know_is_refused(number):
 @pytest.mark.parametrize("length", [400, 5_000, 4 * MIB])
 def test_an_endless_number_is_refused_at_once(start, digit, length):
     started = time.process_time()
-    with pytest.raises(ValueError, match="digits|out of range"):
+    with pytest.raises(ValueError, match=r"digits|out of range"):
         strict_json.load((start + digit * length).encode())
     assert time.process_time() - started < 0.2
 
@@ -104,13 +105,14 @@ def test_a_backslash_before_u0000_is_not_a_nul():
     assert strict_json.load(b'"\\\\u0000"') == "\\u0000"
 
 
-@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}"), ('[{"":', "}]")])
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
 def test_nesting_is_accepted_up_to_the_limit_and_no_further(opened, closed):
-    times = strict_json.DEPTH // opened.count("[{") if opened.count("[{") else strict_json.DEPTH
-    times //= len(closed)
-    strict_json.load((opened * times + "1" + closed * times).encode())
+    def nested(depth):
+        return (opened * depth + "1" + closed * depth).encode()
+
+    strict_json.load(nested(strict_json.DEPTH))
     with pytest.raises(ValueError, match="deeper"):
-        strict_json.load((opened * (times + 1) + "1" + closed * (times + 1)).encode())
+        strict_json.load(nested(strict_json.DEPTH + 1))
 
 
 def test_an_empty_array_counts_as_a_level():
@@ -131,9 +133,10 @@ def test_deep_nesting_is_refused_at_every_depth(depth, closed):
 @pytest.mark.parametrize(
     ("start", "part", "end"),
     [
-        ("", "[", ""), ("", '{"a":', ""), ("", '[{"":', ""), ("[", "[],", "1]"), ("[", "{},", "1]"), ("[", "1,", "1]"),
-        ("[", "1.5,", "1]"), ('["', "\\u0041", '"]'), ('["', "\\", '"]'), ('["', "a", ""), ("[", '"",', '""]'), ("", " ", ""),
-        ("", "-", ""), ("{", '"a":0,', '"a":0}'), ("[" * 31, "[],", "]" * 31), ("[", "1" * 4300 + ",", "1]"), ("", "\n", "x"),
+        ("", "[", ""), ("", '{"a":', ""), ("", '[{"":', ""), ("[", "[],", "1]"), ("[", "{},", "1]"),
+        ("[", "1,", "1]"), ("[", "1.5,", "1]"), ('["', "\\u0041", '"]'), ('["', "\\", '"]'), ('["', "a", ""),
+        ("[", '"",', '""]'), ("", " ", ""), ("", "-", ""), ("{", '"a":0,', '"a":0}'), ("[" * 31, "[],", "]" * 31),
+        ("[", "1" * 4300 + ",", "1]"), ("", "\n", "x"),
     ],
 )  # fmt: skip
 def test_four_mebibytes_of_anything_take_bounded_time(start, part, end):
