@@ -15,7 +15,7 @@ SKOPEO = """
 GREETING = """
   Layerstore listens on {url}
 
-  Log in, push and pull:
+  Log in, push and pull any image that you have:
 {commands}
   Admin pages  {url}/admin/  (user admin)
   Data         {data}

@@ -6,6 +6,7 @@ import os
 import socket
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import environ
 
@@ -156,7 +157,7 @@ REST_FRAMEWORK = {
 
 # --- The database -----------------------------------------------------------------------------------------------------
 
-REGISTRY_DATABASE_URL = secret("REGISTRY_DATABASE_URL") or f"sqlite:///{REGISTRY_DATA / 'db.sqlite3'}"
+REGISTRY_DATABASE_URL = secret("REGISTRY_DATABASE_URL") or f"sqlite:///{quote(str(REGISTRY_DATA / 'db.sqlite3'))}"
 DATABASES = {"default": env.db_url_config(REGISTRY_DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # FULL: a commit that was acknowledged survives a power cut. IMMEDIATE: writers queue instead of failing.
