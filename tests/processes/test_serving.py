@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from registry_site import preparation
 from registry_site.greeting import greeting
@@ -50,13 +50,13 @@ def test_with_a_certificate_it_serves_https(fresh: Server, tmp_path: Path) -> No
     connection.close()
 
 
-def test_a_certificate_without_a_key_is_refused(settings: SettingsWrapper) -> None:
+def test_a_certificate_without_a_key_is_refused(settings: Settings) -> None:
     settings.REGISTRY_TLS_CERT, settings.REGISTRY_TLS_KEY = "cert.pem", ""
     with pytest.raises(CommandError, match="both"):
         preparation.check_tls()
 
 
-def test_a_certificate_that_is_none_is_refused_by_name(settings: SettingsWrapper, tmp_path: Path) -> None:
+def test_a_certificate_that_is_none_is_refused_by_name(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("not a certificate")
     settings.REGISTRY_TLS_CERT = settings.REGISTRY_TLS_KEY = str(tmp_path / "cert.pem")
     with pytest.raises(CommandError, match=r"cert\.pem"):
