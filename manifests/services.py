@@ -41,13 +41,14 @@ def push(
     if Digest.of(content, digest.algorithm) != digest:
         raise DigestInvalid(str(digest))
     named = {str(descriptor.digest) for descriptor in document.blobs}
+    elsewhere = {str(descriptor.digest) for descriptor in document.elsewhere}  # need not be here, but may be
     children = {str(descriptor.digest) for descriptor in document.manifests}
     with transaction.atomic():
         missing = named - layers.present(repository, named) | children - present(repository, children)
         if missing and not sparse:
             raise ManifestBlobUnknown([{"digest": each} for each in sorted(missing)])
         manifest = store(repository, digest, content, document)
-        layers.name(repository, str(digest), named)
+        layers.name(repository, str(digest), named | elsewhere)
         point(repository, manifest, tags)
 
 

@@ -1,4 +1,5 @@
 import uuid
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
@@ -7,6 +8,9 @@ from django.utils.timezone import now
 from oci.digests import Digest, Hasher
 from repositories.models import Repository
 from work.models import Due
+
+
+REMEMBERED = timedelta(hours=24)  # how long a finished upload answers a repeated PUT
 
 
 class State(models.TextChoices):
@@ -65,7 +69,7 @@ class Upload(Due):
             offset=size,
             digest=str(digest),
             active_at=moment,
-            due_at=moment + settings.REGISTRY_UPLOAD_EXPIRY,
+            due_at=moment + REMEMBERED,
         )
         return ended == 1
 
