@@ -13,24 +13,24 @@ WINDOW = 60.0  # seconds
 KEYS = 10_000  # remembered at most; the longest quiet are forgotten first
 NAMES_OF_AN_ADDRESS = 5  # an address (often a whole office) may fail this many times as often as one name from there
 
+Key = tuple[str, ...]
+
 _lock = threading.Lock()
-_failures: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+_failures: OrderedDict[Key, deque[float]] = OrderedDict()
 
 
 def refuse_if_too_many(address: str, username: str) -> None:
     """Raises TooManyRequests, with the seconds until the oldest failure that counts is a minute old."""
-    limit = settings.REGISTRY_LOGIN_FAILURES_PER_MINUTE
     now = time.monotonic()
     with _lock:
-        waits = [_wait(key, often, now) for key, often in _limits(address, username, limit)]
+        waits = [_wait(key, often, now) for key, often in _limits(address, username)]
     if (wait := max(waits)) > 0:
         raise TooManyRequests(message="too many failed logins: wait a minute", retry_after=int(wait) + 1)
 
 
 def count(address: str, username: str) -> None:
-    limit = settings.REGISTRY_LOGIN_FAILURES_PER_MINUTE
     with _lock:
-        for key, often in _limits(address, username, limit):
+        for key, often in _limits(address, username):
             moments = _failures.get(key)
             if moments is None or moments.maxlen != often:
                 moments = _failures[key] = deque(moments or (), maxlen=often)
@@ -46,12 +46,13 @@ def forget() -> None:
         _failures.clear()
 
 
-def _limits(address: str, username: str, limit: int) -> list[tuple[tuple[str, str], int]]:
+def _limits(address: str, username: str) -> list[tuple[Key, int]]:
+    limit = max(1, settings.REGISTRY_LOGIN_FAILURES_PER_MINUTE)
     network = _network(address)
-    return [((network, username), limit), ((network, ""), limit * NAMES_OF_AN_ADDRESS)]
+    return [((network, username), limit), ((network,), limit * NAMES_OF_AN_ADDRESS)]
 
 
-def _wait(key: tuple[str, str], often: int, now: float) -> float:
+def _wait(key: Key, often: int, now: float) -> float:
     moments = _failures.get(key, ())
     return moments[-often] + WINDOW - now if len(moments) >= often else 0.0
 

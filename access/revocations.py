@@ -25,7 +25,6 @@ class Revoked:
 _reading = threading.Lock()
 _known = Revoked()
 _read_at = float("-inf")
-_generation = 0
 
 
 def current() -> Revoked:
@@ -44,7 +43,7 @@ def current() -> Revoked:
 
 def _read() -> None:
     global _known, _read_at
-    began, generation = time.monotonic(), _generation
+    began = time.monotonic()
     try:
         rows = list(
             Revocation.objects.filter(expires_at__gt=clock.now()).values_list("subject", "repository", "revoked_at")
@@ -55,12 +54,10 @@ def _read() -> None:
         {subject: at.timestamp() for subject, _, at in rows if subject},
         {repository: at.timestamp() for _, repository, at in rows if repository},
     )
-    if generation == _generation:  # else it changed while we read
-        _read_at = began
+    _read_at = began
 
 
 def forget() -> None:
     """Read again at the next request: this process has just revoked something."""
-    global _read_at, _generation
-    _generation += 1
+    global _read_at
     _read_at = float("-inf")

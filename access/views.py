@@ -1,6 +1,7 @@
 """`/token`: credentials in, a bearer token out (Docker's token and OAuth 2 specifications)."""
 
 from datetime import datetime
+from itertools import chain
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -17,8 +18,8 @@ from oci.scopes import Scope
 from wire.bodies import Body
 from wire.views import RegistryView
 
-SCOPES = 32  # in one token, which has to fit into a header
-SCOPES_LENGTH = 4096  # characters
+SCOPES_LENGTH = 5000  # characters of all scopes of a token, which has to fit into a header of 8 KiB
+SCOPE_FRAME = 64  # characters that a token adds to each
 FORM_LENGTH = 64 * 1024  # bytes
 
 
@@ -65,15 +66,18 @@ class TokenView(RegistryView):
 
 
 def requested(texts: list[str]) -> list[Scope]:
-    """Each resource once, with all the actions that were asked for. Raises RequestInvalid when there are too many."""
+    """Each resource once, with all the actions asked for. What a token cannot hold is passed over, like what may not
+    be granted: clients that gather scopes put the one they need first."""
     actions: dict[tuple[str, str], frozenset[str]] = {}
-    if sum(len(text) for text in texts) <= SCOPES_LENGTH:
-        for scope in (Scope.parse(part) for text in texts for part in text.split()):
-            key = (scope.type, scope.name)
-            actions[key] = actions.get(key, frozenset()) | scope.actions
-        if len(actions) <= SCOPES:
-            return [Scope(*key, wanted) for key, wanted in actions.items()]
-    raise RequestInvalid(message=f"a token holds at most {SCOPES} scopes of together {SCOPES_LENGTH} characters")
+    room = SCOPES_LENGTH
+    for part in chain.from_iterable(text.split() for text in texts):
+        room -= len(part) + SCOPE_FRAME
+        if room < 0:
+            break
+        scope = Scope.parse(part)
+        key = (scope.type, scope.name)
+        actions[key] = actions.get(key, frozenset()) | scope.actions
+    return [Scope(*key, wanted) for key, wanted in actions.items()]
 
 
 def answer(user: User | AnonymousUser, scopes: list[Scope], read_at: datetime) -> dict[str, str | int]:
@@ -84,7 +88,7 @@ def answer(user: User | AnonymousUser, scopes: list[Scope], read_at: datetime) -
         "token": token,
         "access_token": token,
         "token_type": "Bearer",
-        "expires_in": tokens.lifetime(),
+        "expires_in": settings.REGISTRY_TOKEN_LIFETIME,
         "issued_at": f"{clock.now():%Y-%m-%dT%H:%M:%SZ}",
         "scope": " ".join(str(scope) for scope in granted),
     }
