@@ -80,9 +80,7 @@ def issue_refresh_token(user: User, client_id: str) -> str:
         # Whoever ends a user's tokens locks the same row, so none is made behind their back.
         if not _locked(user.pk).filter(password=user.password, is_active=True).exists():
             raise Unauthorized(message="the account has just changed: log in again")
-        RefreshToken.objects.create(
-            digest=_digest(token), user=user, client_id=named, created_at=now, last_used_at=now
-        )
+        RefreshToken.objects.create(digest=_digest(token), user=user, client_id=named, created_at=now, last_used_at=now)
         newest = user.refresh_tokens.order_by("-last_used_at", "-pk")[:REFRESH_TOKENS_OF_A_USER]
         user.refresh_tokens.exclude(pk__in=list(newest.values_list("pk", flat=True))).delete()
         RefreshToken.objects.filter(last_used_at__lt=now - UNUSED).delete()
