@@ -5,8 +5,8 @@ import time
 from dataclasses import dataclass, field
 
 from django.db import DatabaseError
+from django.db.models.functions import Now
 
-from access import clock
 from access.models import Revocation
 from oci.errors import Unavailable
 
@@ -45,9 +45,8 @@ def _read() -> None:
     global _known, _read_at
     began = time.monotonic()
     try:
-        rows = list(
-            Revocation.objects.filter(expires_at__gt=clock.now()).values_list("subject", "repository", "revoked_at")
-        )
+        needed = Revocation.objects.filter(expires_at__gt=Now())
+        rows = list(needed.values_list("subject", "repository", "revoked_at"))
     except DatabaseError as problem:
         raise Unavailable(message="the database does not answer") from problem
     _known = Revoked(

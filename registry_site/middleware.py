@@ -14,6 +14,8 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 from wire.views import is_for_clients
 
+PROGRAMS = ("/v2", "/token", "/healthz", "/readyz")  # what people have no use for
+
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -22,8 +24,9 @@ def distribution_headers(get_response: GetResponse) -> GetResponse:
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
-        if is_for_clients(request):
+        if request.path_info.startswith(PROGRAMS):
             set_length(request, response)
+        if is_for_clients(request):
             response["Docker-Distribution-Api-Version"] = "registry/2.0"
             response["X-Content-Type-Options"] = "nosniff"
             response["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
@@ -39,9 +42,6 @@ def set_length(request: HttpRequest, response: HttpResponseBase) -> None:
     response.headers.setdefault("Content-Length", str(len(response.content)))
     if request.method == "HEAD":
         response.content = b""
-
-
-PROGRAMS = ("/v2/", "/token", "/healthz", "/readyz")
 
 
 class ForPages:

@@ -16,7 +16,7 @@ from uploads import services
 from uploads.models import Upload
 from wire.bodies import Body
 from wire.ranges import chunk_start
-from wire.views import RegistryView
+from wire.views import PUSH, RegistryView
 
 
 class UploadsView(RegistryView):
@@ -36,6 +36,8 @@ class UploadsView(RegistryView):
 
 class UploadView(RegistryView):
     """end-5, end-6, end-13 and end-14: one upload, which belongs to its repository and its opener."""
+
+    actions = dict.fromkeys(RegistryView.actions, PUSH)  # cancelling one's own upload deletes nothing that was there
 
     def get(self, request, name, upload_id):
         return progress(name, services.find(name, upload_id, request.auth.subject), 204)

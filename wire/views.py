@@ -8,14 +8,7 @@ from rest_framework.views import APIView
 from oci.names import parse_name
 from oci.scopes import Scope
 
-ACTIONS = {
-    "GET": {"pull"},
-    "HEAD": {"pull"},
-    "POST": {"pull", "push"},
-    "PATCH": {"pull", "push"},
-    "PUT": {"pull", "push"},
-    "DELETE": {"delete"},
-}
+PULL, PUSH, DELETE = frozenset({"pull"}), frozenset({"pull", "push"}), frozenset({"delete"})
 
 
 def is_for_clients(request: HttpRequest) -> bool:
@@ -40,6 +33,9 @@ class RegistryView(APIView):
     parser_classes = []
     renderer_classes = [JSONRenderer]
     content_negotiation_class = IgnoreAccept
+    http_method_names = ["get", "head", "post", "patch", "put", "delete"]  # DRF's OPTIONS describes views to nobody
+
+    actions = {"GET": PULL, "HEAD": PULL, "POST": PUSH, "PATCH": PUSH, "PUT": PUSH, "DELETE": DELETE}
 
     def initial(self, request, *args, **kwargs):
         request.get_host()  # a refused Host is a 400 here too, though CommonMiddleware never runs
@@ -50,7 +46,7 @@ class RegistryView(APIView):
     def required_scopes(self) -> list[Scope]:
         if "name" not in self.kwargs:
             return []
-        return [Scope("repository", self.kwargs["name"], frozenset(ACTIONS.get(self.request.method or "", ())))]
+        return [Scope("repository", self.kwargs["name"], self.actions.get(self.request.method or "", PULL))]
 
     def error_headers(self, error: Exception) -> dict[str, str]:
         """Headers that the answer to this error needs, besides those every error has."""
