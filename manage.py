@@ -17,3 +17,5 @@ if __name__ == "__main__":
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Layerstore cannot start: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as the shell says it

@@ -13,7 +13,7 @@ SKOPEO = """
     skopeo copy{source} docker://{registry}/alpine dir:alpine
 """
 GREETING = """
-  Layerstore listens on {url}
+  Layerstore listens on {listening}
 
   Log in, push and pull any image that you have:
 {commands}
@@ -23,10 +23,11 @@ GREETING = """
 """
 
 
-def greeting(url: str, data: object) -> str:
-    """`url` is the scheme, the address and the port, under which this machine reaches the server."""
+def greeting(listening: str, url: str, data: object) -> str:
+    """`listening` is where this machine reaches the server, `url` where clients do: scheme, address and port."""
     scheme, _, registry = url.partition("://")
-    return GREETING.format(url=url, data=data, commands=commands(registry, plain=scheme == "http"))
+    told = commands(registry, plain=scheme == "http")
+    return GREETING.format(listening=listening, url=url, data=data, commands=told)
 
 
 def commands(registry: str, plain: bool) -> str:

@@ -6,6 +6,7 @@ Everything here raises CommandError with words for the person who starts the ser
 import errno
 import fcntl
 import os
+import resource
 import secrets
 import socket
 import ssl
@@ -28,9 +29,13 @@ def lock(data: Path) -> TextIO:
 
     Children do not inherit the descriptor, and the system drops the lock of a process that was killed.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = (data / "lock").open("a+", encoding="ascii")
-    if not _within_patience(lambda: _locked(file)):
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (data / "lock").open("a+", encoding="ascii")
+        alone = _within_patience(lambda: _locked(file))
+    except OSError as error:
+        raise CommandError(f"The data directory {data} cannot be used: {error}") from error
+    if not alone:
         file.seek(0)
         holder = file.read().strip() or "unknown"
         raise CommandError(f"Another server (process {holder}) uses the data in {data}. Stop it or use other --data.")
@@ -44,8 +49,8 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on `host` and `port`: who connects before the server is ready waits a moment."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise CommandError(f"--host {host}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        raise CommandError(f"{host!r} is not an address to listen on: {error}") from error
     listener = socket.socket(family, kind)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -57,6 +62,14 @@ def listen(host: str, port: int) -> socket.socket:
         raise CommandError(f"Port {port} on {host} is in use by another program. Choose another with --port.")
     listener.listen(2048)
     return listener
+
+
+def allow_many_files() -> None:
+    """Every connection is an open file, and many systems let a process open only 1,024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(65536, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def check_tls() -> None:
@@ -76,7 +89,7 @@ def migrate(say: Callable[[str], None]) -> None:
     try:
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            say("Preparing the database …")
+            say("Preparing the database ...")
             call_command("migrate", interactive=False, verbosity=0)
         if connection.vendor == "sqlite":
             _check_sqlite()

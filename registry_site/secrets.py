@@ -32,7 +32,8 @@ def kept(path: Path, length: int = 50) -> str:
 
 def _make(path: Path, secret: str) -> None:
     """Write `secret` beside `path` and link it there. Of several that race the first wins; the others' file goes."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in (path.parent.parent, path.parent):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:  # made with mode 0600
         file.write(secret.encode("ascii") + b"\n")
         file.flush()

@@ -42,23 +42,29 @@ class Child:
 
     def start(self, lifeline: int) -> None:
         self.started = time.monotonic()
-        self.process = subprocess.Popen(  # noqa: S603 - a command of our own
-            self.command,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(lifeline, *self.descriptors),
-            env={**os.environ, **self.environment, LIFELINE: str(lifeline)},
-            start_new_session=True,  # Ctrl-C in a terminal reaches the parent alone, which asks the children politely
-        )
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - a command of our own
+                self.command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=(lifeline, *self.descriptors),
+                env={**os.environ, **self.environment, LIFELINE: str(lifeline)},
+                start_new_session=True,  # Ctrl-C in a terminal reaches the parent alone, which passes it on politely
+            )
+        except OSError as error:  # no memory, too many processes: that may pass
+            self._start_later(self.started, str(error))
 
     def notice_death(self, now: float) -> None:
-        """When it has ended, say so and set a time for the next start: 0.2 s, doubled up to 30 s, never in step."""
-        if self.process is None or (status := self.process.poll()) is None:
-            return
-        self.process = None
+        """When it has ended, say so and set a time for the next start."""
+        if self.process is not None and (status := self.process.poll()) is not None:
+            self.process = None
+            self._start_later(now, _words(status))
+
+    def _start_later(self, now: float, why: str) -> None:
+        """After at most 0.2 s, doubled each time up to 30 s; a little by chance, so that nothing falls into step."""
         self.failures = 1 if now - self.started > 60 else self.failures + 1
         delay = min(30.0, 0.1 * 2**self.failures) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self.due = now + delay
-        logger.error("%s ended by itself (%s), starting it again in %.1f s", self.name, _words(status), delay)
+        logger.error("%s does not run (%s), starting it again in %.1f s", self.name, why, delay)
 
     @property
     def alive(self) -> bool:

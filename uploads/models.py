@@ -9,7 +9,6 @@ from oci.digests import Digest, Hasher
 from repositories.models import Repository
 from work.models import Due
 
-
 REMEMBERED = timedelta(hours=24)  # how long a finished upload answers a repeated PUT
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_data_in_use_are_refused_with_the_pid_of_who_uses_them(tmp_path: Path) -> None:
     with preparation.lock(tmp_path), pytest.raises(CommandError, match=rf"process {os.getpid()}\b"):
         preparation.lock(tmp_path)
+
+
+def test_data_that_cannot_be_written_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match=re.escape(str(tmp_path / "file"))):
+        preparation.lock(tmp_path / "file")
 
 
 def test_the_lock_of_a_server_that_ended_is_free(tmp_path: Path) -> None:
@@ -51,9 +58,10 @@ def test_an_address_of_another_machine_is_refused_at_once() -> None:
         preparation.listen("192.0.2.1", 0)
 
 
-def test_a_name_that_is_no_address_is_refused() -> None:
-    with pytest.raises(CommandError, match="not an address"):
-        preparation.listen("not an address", 0)
+@pytest.mark.parametrize("name", ["not an address", 64 * "x" + ".example", ""])
+def test_a_name_that_is_no_address_is_refused(name: str) -> None:
+    with pytest.raises(CommandError, match="is not an address"):
+        preparation.listen(name, 0)
 
 
 def test_who_connects_while_the_server_starts_waits_instead_of_being_refused() -> None:

@@ -70,7 +70,11 @@ def test_the_greeting_names_three_commands_for_the_client_that_is_here(
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: name == client)
     registry = url.partition("://")[2]
-    commands = [line for line in greeting(url, "/data").splitlines() if registry in line and client in line]
+    commands = [
+        line
+        for line in greeting("http://127.0.0.1:1", url, "/data").splitlines()
+        if registry in line and client in line
+    ]
     assert len(commands) == 3
     insecure = url.startswith("http:") and client != "docker"
     assert all(("tls-verify=false" in line) == insecure for line in commands if " tag " not in line)

@@ -38,6 +38,13 @@ def test_a_child_that_lived_for_a_while_is_started_again_at_once(dying: Child) -
     assert die(dying, after=61) <= 0.2
 
 
+def test_a_child_that_cannot_be_started_is_tried_again_later() -> None:
+    child = Child(name="It", command=["/nonexistent"])
+    child.start(lifeline=0)
+    assert child.process is None
+    assert child.due > child.started
+
+
 def test_a_child_that_lives_is_left_alone() -> None:
     child = Child(name="It", command=[sys.executable, "-c", "import time; time.sleep(60)"])
     child.start(lifeline=0)

@@ -22,6 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         os.umask(0o077)  # what is stored is nobody else's to read
+        preparation.allow_many_files()
         preparation.check_tls()
         with (
             preparation.lock(settings.REGISTRY_DATA),
@@ -30,7 +31,8 @@ class Command(BaseCommand):
             preparation.migrate(self.say)
             preparation.make_admin(self.say)
             connections.close_all()  # the children have their own
-            self.say(greeting(_url(listener), settings.REGISTRY_DATA))
+            url = _url(listener)
+            self.say(greeting(url, settings.REGISTRY_PUBLIC_URL or url, settings.REGISTRY_DATA))
             supervise([_web(listener), _background()])
 
     def say(self, text: str) -> None:
