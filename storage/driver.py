@@ -1,6 +1,5 @@
 """What the registry asks of the place where blob bytes live. Knows keys and bytes: no OCI, HTTP or database.
 
-
 An object is named once (its key), written once and never renamed; a key is never used again. So a late delete can
 never meet a live blob. Whether an object is a blob, and how much of it counts, is known to the database alone.
 """
