@@ -1,6 +1,7 @@
 """`kill -9` of any process, at any moment: the server serves again by itself, or the next start does."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,16 @@ from tests.server import Server, wait_until
 
 
 def test_a_killed_worker_is_replaced_within_seconds(server: Server) -> None:
-    for killed in [server.kill("worker", 0), server.kill("worker", 1)]:
-        wait_until(lambda killed=killed: killed not in server.pids("worker"))
-    wait_until(lambda: len(server.pids("worker")) == 2 and server.ready())
+    killed = server.kill("worker")
+    wait_until(lambda: killed not in (workers := server.pids("worker")) and len(workers) == 2 and server.ready())
+
+
+def test_when_all_workers_are_killed_at_once_all_are_replaced(server: Server) -> None:
+    wait_until(lambda: len(server.pids("worker")) == 2)
+    killed = server.pids("worker")
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(set(server.pids("worker")) - set(killed)) == 2 and server.ready())
 
 
 def test_a_killed_gunicorn_is_replaced_and_nobody_is_refused_meanwhile(server: Server) -> None:
