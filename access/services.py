@@ -48,7 +48,7 @@ def _record(subject: str = "", repository: str = "") -> None:
     """Called inside a transaction. The moment is written again when that is over: until then a token could still be
     issued from what the database held before, with a later date than the revocation's."""
     _stamp(subject, repository)
-    transaction.on_commit(partial(_stamp, subject, repository))
+    transaction.on_commit(partial(_stamp, subject, repository), robust=True)  # the first one holds in any case
 
 
 def _stamp(subject: str, repository: str) -> None:

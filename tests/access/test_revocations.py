@@ -1,5 +1,6 @@
 """What ends a token before its time, and how soon every process knows."""
 
+import threading
 import time
 from datetime import timedelta
 
@@ -179,6 +180,32 @@ def test_no_refresh_token_is_made_from_a_password_that_has_just_changed(bob):
     set_password(bob)
     with pytest.raises(Unauthorized):
         services.issue_refresh_token(read_before, "docker")
+    assert not RefreshToken.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_no_refresh_token_is_made_behind_the_back_of_a_password_that_is_being_changed():
+    bob, changing, tried = permitted("bob"), threading.Event(), []
+
+    def make_one():
+        changing.wait()
+        try:
+            tried.append(services.issue_refresh_token(User.objects.get(pk=bob.pk), "docker"))
+        except Unauthorized as problem:
+            tried.append(problem)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=make_one)
+    thread.start()
+    with transaction.atomic():
+        set_password(bob)
+        changing.set()
+        thread.join(0.5)
+        assert thread.is_alive()  # it waits for the row
+    thread.join()
+    assert isinstance(tried[0], Unauthorized)
     assert not RefreshToken.objects.exists()
 
 
