@@ -1,0 +1,118 @@
+"""Fixtures of every test that works in this process, and the check after each of them that nothing dangles."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+
+from access import failures, passwords, revocations
+from access.models import User
+from tests import integrity
+from tests.registry import PASSWORD, Registry
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in (
+        "removes_what_is_named: a blob or manifest that another manifest names is gone at the end of the test",
+        "damages_storage: objects are changed behind the registry's back",
+    ):
+        config.addinivalue_line("markers", marker)
+
+
+def uses_database(request: pytest.FixtureRequest) -> bool:
+    marked = request.node.get_closest_marker("django_db") is not None
+    return marked or not {"db", "transactional_db"}.isdisjoint(request.fixturenames)
+
+
+@pytest.fixture(autouse=True)
+def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each test that uses the database has storage of its own too, and afterwards the two have to agree."""
+    if not uses_database(request):
+        yield
+        return
+    request.getfixturevalue("db")
+    settings = request.getfixturevalue("settings")
+    blobs = settings.STORAGES["blobs"] | {"OPTIONS": {"location": tmp_path_factory.mktemp("blobs")}}
+    settings.STORAGES = settings.STORAGES | {"blobs": blobs}
+    for module in (failures, passwords, revocations):
+        module.forget()
+    yield
+    marked = {marker.name for marker in request.node.iter_markers()}
+    checks = list(integrity.INDEX)
+    checks += [] if "damages_storage" in marked else integrity.STORAGE
+    checks += [] if "removes_what_is_named" in marked else integrity.PROMISE
+    assert [problem for check in checks for problem in check()] == []
+
+
+# --- Who is there -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_user(db: None) -> Callable[..., User]:
+    def make(username: str, *permissions: str, **fields: Any) -> User:
+        user = User.objects.create_user(username, password=PASSWORD, **fields)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        return user
+
+    return make
+
+
+@pytest.fixture
+def alice(make_user: Callable[..., User]) -> User:
+    """May push, and so pull."""
+    return make_user("alice", "push_content")
+
+
+@pytest.fixture
+def bob(make_user: Callable[..., User]) -> User:
+    """May pull."""
+    return make_user("bob", "pull_content")
+
+
+@pytest.fixture
+def carol(make_user: Callable[..., User]) -> User:
+    """Has an account and no rights."""
+    return make_user("carol")
+
+
+@pytest.fixture
+def root(make_user: Callable[..., User]) -> User:
+    """May do all."""
+    return make_user("root", is_superuser=True)
+
+
+# --- Their clients ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(alice: User) -> Registry:
+    """Alice's client, with bearer tokens."""
+    return Registry(alice.username)
+
+
+@pytest.fixture
+def puller(bob: User) -> Registry:
+    return Registry(bob.username)
+
+
+@pytest.fixture
+def stranger(carol: User) -> Registry:
+    return Registry(carol.username)
+
+
+@pytest.fixture
+def anonymous(db: None) -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def owner(root: User) -> Registry:
+    """The superuser's client: the one who may delete."""
+    return Registry(root.username)
+
+
+@pytest.fixture
+def blob_directory(storage: None, settings: Any) -> Path:
+    return Path(settings.STORAGES["blobs"]["OPTIONS"]["location"])

@@ -1,0 +1,19 @@
+"""The product's settings over data of this test run's own, with password hashes that cost nothing."""
+
+import os
+import shutil
+import tempfile
+from atexit import register
+
+# What the developer has set for a server of their own must not reach tests; which database they run on may be chosen.
+for name in [name for name in os.environ if name.startswith("REGISTRY_") and name != "REGISTRY_DATABASE_URL"]:
+    del os.environ[name]
+os.environ["REGISTRY_DATA"] = tempfile.mkdtemp(prefix="layerstore-tests-")
+register(shutil.rmtree, os.environ["REGISTRY_DATA"], ignore_errors=True)
+
+from registry_site.settings import *  # noqa: E402, F403 - after the environment is as it has to be
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Processes that tests start are to be real ones: Django has read this module by now and does not look again.
+os.environ["DJANGO_SETTINGS_MODULE"] = "registry_site.settings"
