@@ -158,6 +158,7 @@ REST_FRAMEWORK = {
 # --- The database -----------------------------------------------------------------------------------------------------
 
 REGISTRY_DATABASE_URL = secret("REGISTRY_DATABASE_URL") or f"sqlite:///{quote(str(REGISTRY_DATA / 'db.sqlite3'))}"
+REGISTRY_DATABASE_CONNECTIONS = env.int("REGISTRY_DATABASE_CONNECTIONS", 16)  # at most, in each process; PostgreSQL
 DATABASES = {"default": env.db_url_config(REGISTRY_DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # FULL: a commit that was acknowledged survives a power cut. IMMEDIATE: writers queue instead of failing.
@@ -167,6 +168,26 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+        },
+    }
+else:
+    # A request has a connection only while it asks something. One that broke is replaced before it is used, and who
+    # gets none, because the database is away, knows within two seconds.
+    DATABASES["default"] |= {
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **DATABASES["default"].get("OPTIONS", {}),
+            "connect_timeout": 2,
+            "tcp_user_timeout": 2000,  # milliseconds that what was sent may stay unconfirmed
+            "options": "-c default_transaction_isolation=read\\ committed -c synchronous_commit=on "
+            "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+            "pool": {
+                "min_size": 1,
+                "max_size": REGISTRY_DATABASE_CONNECTIONS,
+                "timeout": 1.5,  # seconds
+                "reconnect_timeout": 2,  # after which the next request tries anew, instead of waiting ever longer
+            },
         },
     }
 
