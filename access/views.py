@@ -48,21 +48,26 @@ class TokenView(RegistryView):
         form = read_form(request)
         scopes = requested(form.getlist("scope"))
         read_at = clock.now()
-        refresh_token = form.get("refresh_token", "")
-        match form.get("grant_type"):
-            case "password":
-                address = request.META.get("REMOTE_ADDR", "")
-                user = passwords.log_in(form.get("username", ""), form.get("password", ""), address)
-                if form.get("access_type") == "offline":
-                    refresh_token = services.issue_refresh_token(user, form.get("client_id", ""))
-            case "refresh_token":
-                user = services.use_refresh_token(refresh_token)
-            case _:
-                raise RequestInvalid(message="grant_type has to be password or refresh_token")
+        user, refresh_token = redeem(form, request.META.get("REMOTE_ADDR", ""))
         fields = answer(user, scopes, read_at)
         if form.get("access_type") == "offline":
             fields["refresh_token"] = refresh_token
         return Response(fields, headers={"Cache-Control": "no-store"})
+
+
+@sensitive_variables()
+def redeem(form: QueryDict, address: str) -> tuple[User, str]:
+    """Who is granted, and their refresh token: the one they showed, or a new one if they want it. Raises Unauthorized,
+    TooManyRequests, Unavailable, and RequestInvalid for a grant that is not known."""
+    match form.get("grant_type"):
+        case "password":
+            user = passwords.log_in(form.get("username", ""), form.get("password", ""), address)
+            wanted = form.get("access_type") == "offline"
+            return user, services.issue_refresh_token(user, form.get("client_id", "")) if wanted else ""
+        case "refresh_token":
+            refresh_token = form.get("refresh_token", "")
+            return services.use_refresh_token(refresh_token), refresh_token
+    raise RequestInvalid(message="grant_type has to be password or refresh_token")
 
 
 def requested(texts: list[str]) -> list[Scope]:
