@@ -44,7 +44,7 @@ def python(programs: Path, script: str) -> None:
 
 
 def test_help_is_there_before_anything_is_installed(checkout: Path, programs: Path) -> None:
-    python(programs, f'exec {sys.executable} "$@"')
+    python(programs, f'exec "{sys.executable}" "$@"')
     answer = run(checkout / "script" / "server", "--help", PATH=str(programs))
     assert answer.returncode == 0, answer.stderr
     assert "--tls-cert" in answer.stdout
@@ -58,7 +58,7 @@ def test_a_machine_without_python_is_told_what_to_install(checkout: Path, progra
 
 
 def test_a_machine_without_venv_is_told_which_package_has_it(checkout: Path, programs: Path) -> None:
-    python(programs, f'case "$*" in *ensurepip*) exit 1;; esac; exec {sys.executable} "$@"')
+    python(programs, f'case "$*" in *ensurepip*) exit 1;; esac; exec "{sys.executable}" "$@"')
     answer = run(checkout / "script" / "server", PATH=str(programs))
     assert answer.returncode == 1
     assert f"apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv" in answer.stderr
