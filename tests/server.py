@@ -26,6 +26,8 @@ class Server:
     None lets the server choose, and then it holds what the server printed.
     """
 
+    command: tuple[str | Path, ...] = (sys.executable, ROOT / "manage.py", "serve")
+
     def __init__(
         self,
         data: Path,
@@ -86,16 +88,7 @@ class Server:
         before = len(self.log)
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    ROOT / "manage.py",
-                    "serve",
-                    "--data",
-                    self.data,
-                    "--port",
-                    str(self.port),
-                    *self.arguments,
-                ],
+                [*self.command, "--data", self.data, "--port", str(self.port), *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
