@@ -1,0 +1,89 @@
+"""`kill -9` of any process under twelve pushing clients: nothing that was acknowledged is lost."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.faults import audit
+from tests.faults.conftest import count
+from tests.faults.journal import Journal
+from tests.faults.pusher import Pusher
+from tests.faults.registry import Repository, token_for
+from tests.server import Server, Which, wait_until
+
+pytestmark = pytest.mark.faults
+
+CLIENTS = 12
+NAMES = ("faults/red", "faults/green", "faults/blue")
+VICTIMS = ("all", "worker", "all", "parent", "all", "gunicorn", "all", "background")
+LONGEST = 120.0  # seconds in which a client that was told to stop has to have ended
+
+
+@contextmanager
+def pushing(server: Server, token: str, journal: Journal, chance: random.Random, prefix: str) -> Iterator[list[Pusher]]:
+    """Twelve clients push while the block runs; what any of them complains about is raised at its end."""
+    repositories = [Repository(server, NAMES[index % len(NAMES)], token) for index in range(CLIENTS)]
+    pushers = [
+        Pusher(repository, journal, f"{prefix}-{index}", random.Random(chance.random()))
+        for index, repository in enumerate(repositories)
+    ]
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        running = [threads.submit(pusher.push_images) for pusher in pushers]
+        try:
+            yield pushers
+        finally:
+            for pusher in pushers:
+                pusher.stop.set()
+        for future in running:
+            future.result(LONGEST)
+
+
+def kill_everything(server: Server) -> None:
+    """All processes at once, as the kernel does it when the machine has no memory left."""
+    assert server.process is not None
+    for pid in [pid for which in get_args(Which) for pid in server.pids(which)]:
+        os.kill(pid, signal.SIGKILL)
+    server.process.wait()
+
+
+def kill(server: Server, victim: str, journal: Journal) -> list[str]:
+    """What is wrong with what it has stored, where nothing is left that could still be writing."""
+    if victim == "all":
+        kill_everything(server)
+        problems = audit.stored(server, journal.expected())
+        server.start()
+        return problems
+    wait_until(lambda: server.pids(victim))  # type: ignore[arg-type]
+    server.kill(victim)  # type: ignore[arg-type]
+    if victim == "parent":
+        server.start()
+    return []
+
+
+@pytest.mark.parametrize("round_", range(count(1, 10)))
+def test_kill_9_under_twelve_pushing_clients_loses_nothing_that_was_acknowledged(
+    fresh: Server, chance: random.Random, tmp_path: Path, round_: int
+) -> None:
+    token, images, acknowledged = token_for(fresh, *NAMES), 0, 0
+    for cycle in range(10):
+        victim, journal = VICTIMS[cycle % len(VICTIMS)], Journal(tmp_path / f"journal-{cycle}")
+        with pushing(fresh, token, journal, chance, f"{round_}-{cycle}") as pushers:
+            time.sleep(chance.uniform(0.2, 2.0))
+            problems = kill(fresh, victim, journal)
+        expected = journal.expected()
+        problems += audit.served(fresh, token, expected)
+        assert problems == [], f"kill of {victim} in cycle {cycle}"
+        images, acknowledged = images + sum(p.images for p in pushers), acknowledged + expected.acknowledgements
+    print(f"{images} images, {acknowledged} acknowledgements, none lost")
+    assert fresh.stop() == 0
+    for journal in tmp_path.glob("journal-*"):
+        assert audit.stored(fresh, Journal(journal).expected()) == []
+    assert "Traceback" not in fresh.log
