@@ -52,6 +52,11 @@ class FilesystemDriver(FileSystemStorage):
     def redirect(self, key: str) -> str | None:
         return None
 
+    def delete(self, key: str) -> None:
+        super().delete(key)
+        with suppress(FileNotFoundError):  # Synced also where nothing was: the one who removed it may have died then.
+            sync_directory(os.path.dirname(self.path(key)))
+
 
 def fence(descriptor: int, key: str, patience: float) -> None:
     """Take the exclusive lock; the kernel lets go of it when its holder dies."""
