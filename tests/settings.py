@@ -15,5 +15,9 @@ from registry_site.settings import *  # noqa: E402, F403 - after the environment
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
+    # A file, as in production: threads that share a database in memory lock each other out in other ways.
+    DATABASES["default"]["TEST"] = {"NAME": os.path.join(os.environ["REGISTRY_DATA"], "test.sqlite3")}  # noqa: F405
+
 # Processes that tests start are to be real ones: Django has read this module by now and does not look again.
 os.environ["DJANGO_SETTINGS_MODULE"] = "registry_site.settings"
