@@ -32,9 +32,10 @@ class Due(models.Model):
         return mine.update(claimed_until=now() + CLAIM, attempts=F("attempts") + 1) == 1
 
     def put_off(self, problem: Exception) -> None:
-        """The duty failed: try again later, after a pause that doubles each time."""
+        """The duty failed: try again later, after a pause that doubles each time. Whoever gave the row another due
+        time meanwhile knows better."""
         pause = min(timedelta(seconds=2 ** min(self.attempts, 12)), LONGEST_PAUSE)
-        type(self)._default_manager.filter(pk=self.pk).update(
+        type(self)._default_manager.filter(pk=self.pk, due_at__lte=now()).update(
             due_at=now() + pause, claimed_until=None, last_error=f"{type(problem).__name__}: {problem}"[:2000]
         )
 
