@@ -26,6 +26,9 @@ def settings_make_sense(app_configs, **options) -> list[CheckMessage]:
             refuse(
                 "E005", f"{name} is under a minute", "Pushes under way would lose what they have sent: seconds, please."
             )
+    for name in ("REGISTRY_WORKERS", "REGISTRY_THREADS"):
+        if getattr(settings, name) < 1:
+            refuse("E007", f"{name} is under 1", "Leave it out: the machine's size decides.")
     if settings.REGISTRY_BODY_TIMEOUT < 1:
         refuse(
             "E006", "REGISTRY_BODY_TIMEOUT is under a second", "How many seconds may a sender be silent? 60 is usual."
