@@ -114,7 +114,7 @@ def push(repository: Repository, opener: str, digest: Digest, body: Body, at: in
     upload_id = str(start(repository, opener, digest.algorithm).pk)
     try:
         finish(repository.name, upload_id, opener, digest, body, at)
-    except (SizeInvalid, ChunkOutOfOrder):
+    except (SizeInvalid, ChunkOutOfOrder, OSError):
         cancel(repository.name, upload_id, opener)
         raise
 
@@ -175,7 +175,7 @@ def fenced(upload_id: uuid.UUID, generation: uuid.UUID) -> Iterator[tuple[Upload
     try:
         with blobs().writer(key_of(upload_id)) as writer:
             upload = Upload.objects.select_related("repository").filter(pk=upload_id).first()
-            if upload is None:
+            if upload is None or upload.state != State.OPEN:
                 raise BlobUploadUnknown(str(upload_id))
             if upload.generation != generation:
                 raise UploadSuperseded(str(upload_id))
@@ -205,17 +205,25 @@ def receive(upload: Upload, writer: Writer, hasher: Hasher, body: Body, at: int 
         drop(upload)
         raise BlobUploadUnknown(str(upload.pk), "storage has lost bytes of this upload: start again") from problem
     let_go_of_connection()
+    try:
+        with ended_when_superseded(upload, body.interrupt):
+            store(upload, writer, hasher, body)
+        writer.sync()
+    except OSError:
+        writer.resume(upload.offset)  # or a full disk would stay full of bytes that do not count
+        raise
+
+
+def store(upload: Upload, writer: Writer, hasher: Hasher, body: Body) -> None:
     recorded = time.monotonic()
-    with ended_when_superseded(upload, body.interrupt):
-        for block in body:
-            hasher.update(block)
-            writer.append(block)
-            if time.monotonic() - recorded >= RECORD:
-                writer.sync()
-                keep(upload, writer, hasher)
-                let_go_of_connection()
-                recorded = time.monotonic()
-    writer.sync()
+    for block in body:
+        hasher.update(block)
+        writer.append(block)
+        if time.monotonic() - recorded >= RECORD:
+            writer.sync()
+            keep(upload, writer, hasher)
+            let_go_of_connection()
+            recorded = time.monotonic()
 
 
 def keep(upload: Upload, writer: Writer, hasher: Hasher) -> None:
