@@ -451,8 +451,8 @@ def test_a_full_disk_costs_nothing_that_was_acknowledged_and_is_freed_at_once(
 
 
 def test_a_push_in_one_go_that_finds_the_disk_full_is_over(app, monkeypatch, blob_directory):
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(os, "fdatasync", failing(errno.ENOSPC))
+    monkeypatch.setattr(os, "fdatasync", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space"):
         services.push(app, OPENER, DIGEST, Sent(CONTENT), None)
     assert nothing_is_left(blob_directory)
 
