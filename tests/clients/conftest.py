@@ -1,4 +1,6 @@
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,13 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("REGCTL_CONFIG", str(directory / "regctl.json"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
     return directory
+
+
+@pytest.fixture
+def short_path():
+    """A temporary directory whose path leaves room: podman takes at most 50 characters, a socket some 100."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import time
 from functools import cached_property
 from pathlib import Path
 
@@ -25,69 +26,64 @@ class Workshop:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.buildah = (
-            *(needed("buildah"), "--storage-driver", "vfs"),
-            *("--root", directory / "storage", "--runroot", directory / "run"),
-        )
 
     @cached_property
     def image(self) -> Layout:
         """Three layers: bytes that do not compress, text that does, and many small files."""
-        succeed(
-            *self.buildah, "build", "--isolation=chroot", "--layers", "--tag=localhost/image", self.sources("image")
-        )
-        return self.exported("image")
+        return self.exported(self.built("image", self.sources("image")))
 
     @cached_property
     def index(self) -> Layout:
-        """One image for amd64 and one for arm64; they share one layer and differ in another."""
+        """One image for amd64 and one for arm64; they differ in one layer and share two."""
+        source, layout = self.sources("index"), self.directory / "index-layout"
         for architecture in ("amd64", "arm64"):
-            source = self.sources("index")
-            (source / "random").write_bytes(architecture.encode() * 10_000)
-            platform = f"--platform=linux/{architecture}"
-            succeed(
-                *self.buildah, "build", "--isolation=chroot", "--layers", platform, "--manifest=localhost/index", source
-            )
-        succeed(
-            *self.buildah,
-            "manifest",
-            "push",
-            "--all",
-            "localhost/index",
-            f"oci:{self.directory / 'index-layout'}:latest",
-        )
-        return Layout(self.directory / "index-layout", "latest")
+            (source / "random").write_bytes(f"{architecture} {time.time_ns()}".encode() * 10_000)
+            self.built(architecture, source, f"--platform=linux/{architecture}", "--manifest=localhost/index")
+        self.buildah("manifest", "push", "--all", "localhost/index", f"oci:{layout}:latest")
+        return Layout(layout, "latest")
 
     @cached_property
     def zstd(self) -> Layout:
-        """The files of `image`, its layers compressed with zstd."""
-        layout = self.directory / "zstd-layout"
+        """Another such image, its layers compressed with zstd. The clients remember which blobs hold the same files
+        in another compression: if there were a gzip of it in the registry, they would push that."""
+        image, layout = self.built("zstd", self.sources("zstd")), self.directory / "zstd-layout"
+        here = f"containers-storage:[vfs@{self.directory / 'storage'}+{self.directory / 'run'}]{image}"
         compress = ("--dest-compress", "--dest-compress-format=zstd")
-        succeed(needed("skopeo"), "copy", *compress, layout_name(self.image), f"oci:{layout}:latest")
+        succeed(needed("skopeo"), "copy", *compress, here, f"oci:{layout}:latest")
         return Layout(layout, "latest")
 
     @cached_property
     def debian(self) -> Layout:
         """A whole Debian as one layer of some 100 MB, and a small layer on it."""
-        container = succeed(*self.buildah, "from", "scratch").strip().splitlines()[-1]
-        succeed(*self.buildah, "add", container, debian_tar(), "/")
-        succeed(*self.buildah, "commit", "--rm", container, "localhost/debian-base")
-        container = succeed(*self.buildah, "from", "--pull-never", "localhost/debian-base").strip().splitlines()[-1]
-        succeed(*self.buildah, "add", container, self.sources("debian") / "text", "/usr/share/text")
-        succeed(*self.buildah, "config", "--cmd", "/bin/sh", container)
-        succeed(*self.buildah, "commit", "--rm", container, "localhost/debian")
-        return self.exported("debian")
+        container = self.buildah("from", "scratch").split()[-1]
+        self.buildah("add", container, debian_tar(), "/")
+        self.buildah("commit", "--rm", container, "localhost/debian-base")
+        container = self.buildah("from", "--pull-never", "localhost/debian-base").split()[-1]
+        self.buildah("add", container, self.sources("debian") / "text", "/usr/share/text")
+        self.buildah("config", "--cmd", "/bin/sh", container)
+        self.buildah("commit", "--rm", container, "localhost/debian")
+        return self.exported("localhost/debian")
+
+    def buildah(self, *arguments: str | Path) -> str:
+        places = ("--root", self.directory / "storage", "--runroot", self.directory / "run")
+        return succeed(needed("buildah"), "--storage-driver=vfs", *places, *arguments)
+
+    def built(self, name: str, source: Path, *options: str) -> str:
+        image = f"localhost/{name}"
+        self.buildah("build", "--isolation=chroot", "--layers", "--tag", image, *options, source)
+        return image
 
     def sources(self, name: str) -> Path:
-        """A directory with a Containerfile and what it copies: always the same bytes for the same name."""
-        directory, chance = self.directory / f"{name}-sources", random.Random(name)
+        """A directory with a Containerfile and what it copies, which no run before had: the clients remember blobs."""
+        directory, seed = self.directory / f"{name}-sources", f"{name} {time.time_ns()}"
+        chance = random.Random(seed)
         shutil.rmtree(directory, ignore_errors=True)
         for folder in ("text", "many/deep/er", "many/Ünïcode and spaces"):
             (directory / folder).mkdir(parents=True)
         (directory / "Containerfile").write_text(CONTAINERFILE)
         (directory / "random").write_bytes(chance.randbytes(5_000_000))
         for number in range(4):
-            (directory / "text" / f"{number}.txt").write_text("".join(f"{name} {line}\n" for line in range(100_000)))
+            (directory / "text" / f"{number}.txt").write_text("".join(f"{seed} {line}\n" for line in range(100_000)))
         for number in range(500):
             (directory / "many" / "deep" / "er" / f"{number}").write_bytes(chance.randbytes(number))
         (directory / "many" / "Ünïcode and spaces" / "empty").touch()
@@ -95,8 +91,8 @@ class Workshop:
         return directory
 
     def exported(self, image: str) -> Layout:
-        layout = self.directory / f"{image}-layout"
-        succeed(*self.buildah, "push", f"localhost/{image}", f"oci:{layout}:latest")
+        layout = self.directory / f"{Path(image).name}-layout"
+        self.buildah("push", image, f"oci:{layout}:latest")
         return Layout(layout, "latest")
 
 

@@ -56,6 +56,12 @@ class Layout:
         return found
 
 
+def differences(these: Files, those: Files) -> dict[str, tuple]:
+    """The paths where two images differ, with what each of them has there."""
+    paths = these.keys() | those.keys()
+    return {path: (these.get(path), those.get(path)) for path in paths if these.get(path) != those.get(path)}
+
+
 def blobs_of(manifest: dict) -> list[str]:
     """The digests of the configuration and the layers that an image manifest names; none for an index."""
     described = [manifest["config"], *manifest["layers"]] if "config" in manifest else []
@@ -83,13 +89,13 @@ def files_of_tar(tar: bytes) -> Files:
             if member.isreg():
                 content = members.extractfile(member)
                 assert content is not None
-                found[path] = ("file", member.mode, digest_of(content.read()))
+                found[path] = ("file", stat.S_IMODE(member.mode), digest_of(content.read()))
             elif member.islnk():
                 found[path] = found[member.linkname.removeprefix("./").strip("/")]
             elif member.issym():
                 found[path] = ("link", 0o777, member.linkname)
             elif path not in ("", "."):
-                found[path] = ("directory" if member.isdir() else "device", member.mode, "")
+                found[path] = ("directory" if member.isdir() else "device", stat.S_IMODE(member.mode), "")
     return found
 
 

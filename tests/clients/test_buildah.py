@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.images import layout_name
-from tests.clients.layouts import files_of_directory
+from tests.clients.layouts import differences, files_of_directory
 from tests.clients.programs import fail, needed, succeed
 
 pytestmark = pytest.mark.clients
@@ -13,8 +13,13 @@ HERE = "--tls-verify=false"
 
 @pytest.fixture
 def buildah(tmp_path):
-    """With storage of its own, so that a pull finds nothing that the push left."""
-    return buildah_in(tmp_path / "buildah")
+    return buildah_in(tmp_path / "first")
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another one, with storage of its own: what it pulls comes from the registry and not from what the first has."""
+    return buildah_in(tmp_path / "other")
 
 
 def buildah_in(directory):
@@ -45,28 +50,26 @@ def test_a_wrong_password_is_called_that(buildah, registry):
 
 
 @pytest.mark.parametrize("format", ["oci", "v2s2"])
-def test_what_is_pushed_comes_back_file_for_file(format, buildah, login, registry, images, repository, tmp_path):
+def test_what_is_pushed_comes_back_file_for_file(format, buildah, other, login, registry, images, repository):
     image = pushed(buildah, registry, images.image, repository, f"--format={format}")
 
-    other = buildah_in(tmp_path / "other")
     assert succeed(*other, "pull", "--quiet", HERE, f"{registry.registry}/{repository}:latest").split()[-1] == image
     assert f"sha256:{image}" in registry.digests(repository)
-    assert files(other, image) == images.image.files()
+    assert not differences(files(other, image), images.image.files())
 
 
-def test_an_image_is_built_on_one_that_the_registry_has(buildah, login, registry, images, repository, tmp_path):
+def test_an_image_is_built_on_one_that_the_registry_has(buildah, other, login, registry, images, repository, tmp_path):
     pushed(buildah, registry, images.image, repository)
     (tmp_path / "Containerfile").write_text(f"FROM {registry.registry}/{repository}:latest\nCOPY new /new\n")
     (tmp_path / "new").write_text("new")
     place = f"{registry.registry}/{repository}-on-it:latest"
 
-    other = buildah_in(tmp_path / "other")
     succeed(*other, "build", HERE, "--isolation=chroot", "--layers", "--tag", place, tmp_path)
     succeed(*other, "push", HERE, place)
 
     base, built = (registry.manifest(f"{repository}{suffix}", "latest")[2] for suffix in ("", "-on-it"))
     assert built["layers"][:-1] == base["layers"]
-    assert files(other, place) == images.image.files() | {"new": files_of_directory(tmp_path)["new"]}
+    assert not differences(files(other, place), images.image.files() | {"new": files_of_directory(tmp_path)["new"]})
 
 
 def test_an_index_of_two_platforms_is_pushed(buildah, login, registry, images, repository):
@@ -82,7 +85,7 @@ def test_an_index_of_two_platforms_is_pushed(buildah, login, registry, images, r
     assert len(registry.digests(repository)) == len(images.index.digests())
 
 
-def test_only_a_public_repository_can_be_pulled_without_logging_in(buildah, login, registry, images, repository):
+def test_only_a_public_repository_can_be_pulled_without_logging_in(buildah, other, login, registry, images, repository):
     image = pushed(buildah, registry, images.image, repository)
     succeed(*buildah, "logout", registry.registry)
     said = fail(*buildah, "pull", HERE, f"{registry.registry}/{repository}:latest")
