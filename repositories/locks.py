@@ -1,4 +1,9 @@
-"""Rows that must not vanish while something is made that refers to them."""
+"""Rows that must not vanish or change while something is done that depends on them.
+
+So that no two wait for each other, all lock in one order: a blob before its layers, a manifest before its tags, several
+layers or manifests by id, several tags by name. Who keeps layers may go on to a manifest; who changes or deletes layers
+waits for no blob and no manifest after that.
+"""
 
 from typing import TypeVar
 
@@ -20,3 +25,9 @@ def kept(rows: QuerySet[M]) -> list[M]:
     sql, parameters = rows.query.sql_with_params()
     table = connection.ops.quote_name(rows.model._meta.db_table)
     return list(rows.model._default_manager.raw(f"{sql} FOR KEY SHARE OF {table}", parameters))
+
+
+def locked(rows: QuerySet[M], order: str = "pk") -> None:
+    """Lock the rows in this order, before a statement that changes or deletes them in any."""
+    if connection.features.has_select_for_update:
+        list(rows.select_for_update(of=("self",), no_key=True).order_by(order).values_list("pk"))
