@@ -76,7 +76,7 @@ def meeting(pause: Pause, first: Callable[[], Any], second: Callable[[], Any]) -
     one = Request(first)
     pause.wait()
     other = Request(second)
-    other.ends_within(0.3)
+    other.ends_within(0.1)
     pause.go()
     return one.answer(), other.answer()
 
