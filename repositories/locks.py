@@ -7,6 +7,7 @@ waits for no blob and no manifest after that.
 
 from typing import TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Model, QuerySet
 
@@ -22,7 +23,10 @@ def kept(rows: QuerySet[M]) -> list[M]:
     rows = rows.order_by("pk")
     if connection.vendor != "postgresql":
         return list(rows)
-    sql, parameters = rows.query.sql_with_params()
+    try:
+        sql, parameters = rows.query.sql_with_params()
+    except EmptyResultSet:  # Django has seen that no row can match, as in `pk__in=[]`
+        return []
     table = connection.ops.quote_name(rows.model._meta.db_table)
     return list(rows.model._default_manager.raw(f"{sql} FOR KEY SHARE OF {table}", parameters))
 
