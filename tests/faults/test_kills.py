@@ -1,5 +1,6 @@
 """`kill -9` of any process under twelve pushing clients: nothing that was acknowledged is lost."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -7,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
@@ -29,13 +29,20 @@ VICTIMS = ("all", "worker", "all", "parent", "all", "gunicorn", "all", "backgrou
 LONGEST = 120.0  # seconds in which a client that was told to stop has to have ended
 
 
-@contextmanager
-def pushing(server: Server, token: str, journal: Journal, chance: random.Random, prefix: str) -> Iterator[list[Pusher]]:
+@contextlib.contextmanager
+def pushing(
+    server: Server,
+    token: str,
+    journal: Journal,
+    chance: random.Random,
+    prefix: str,
+    repository: type[Repository] = Repository,
+) -> Iterator[list[Pusher]]:
     """Twelve clients push while the block runs; what any of them complains about is raised at its end."""
-    repositories = [Repository(server, NAMES[index % len(NAMES)], token) for index in range(CLIENTS)]
+    repositories = [repository(server, NAMES[index % len(NAMES)], token) for index in range(CLIENTS)]
     pushers = [
-        Pusher(repository, journal, f"{prefix}-{index}", random.Random(chance.random()))
-        for index, repository in enumerate(repositories)
+        Pusher(each, journal, f"{prefix}-{index}", random.Random(chance.random()))
+        for index, each in enumerate(repositories)
     ]
     with ThreadPoolExecutor(CLIENTS) as threads:
         running = [threads.submit(pusher.push_images) for pusher in pushers]
@@ -51,9 +58,20 @@ def pushing(server: Server, token: str, journal: Journal, chance: random.Random,
 def kill_everything(server: Server) -> None:
     """All processes at once, as the kernel does it when the machine has no memory left."""
     assert server.process is not None
-    for pid in [pid for which in get_args(Which) for pid in server.pids(which)]:
+    for pid in [*server.pids("parent"), *server.pids("gunicorn")]:
+        os.kill(pid, signal.SIGSTOP)  # or else they might bear another meanwhile
+    family = [pid for which in get_args(Which) for pid in server.pids(which)]
+    for pid in family:
         os.kill(pid, signal.SIGKILL)
     server.process.wait()
+    wait_until(lambda: not any(map(lives, family)))
+
+
+def lives(pid: int) -> bool:
+    """A process that nobody has waited for has no command line."""
+    with contextlib.suppress(OSError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return False
 
 
 def kill(server: Server, victim: str, journal: Journal) -> list[str]:
