@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults import audit
-from tests.faults.conftest import SETTINGS, count, needs
+from tests.faults.conftest import SETTINGS, count, done, needs
 from tests.faults.journal import Journal, Thing
 from tests.faults.pusher import BROKEN
 from tests.faults.registry import Repository, digest_of, image_of
@@ -54,6 +54,7 @@ def dying_at(server: Server, call: str, when: int) -> Iterator[None]:
             strace.kill()  # asked politely in the wrong moment it would wait for a process that is dead already
     assert worker not in server.pids("worker"), f"it has not come to {call} number {when}"
     wait_until(lambda: server.pids("worker") and server.ready(), 30)
+    done("crashes at a chosen system call")
 
 
 def died(request: Callable[[], Answer]) -> None:

@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 
 from tests.faults import audit
-from tests.faults.conftest import SETTINGS, count, needs
+from tests.faults.conftest import SETTINGS, count, done, needs
 from tests.faults.journal import Journal
 from tests.faults.pusher import Pusher
 from tests.faults.registry import Repository, token_for
@@ -111,7 +111,7 @@ def test_nor_does_it_on_postgresql(on_postgres: Server, chance: random.Random, t
 
 
 def killed_again_and_again(server: Server, chance: random.Random, path: Path, cycles: int, name: str) -> None:
-    token, images, acknowledged = token_for(server, *NAMES), 0, 0
+    token = token_for(server, *NAMES)
     journals = [Journal(path / f"journal-{cycle}") for cycle in range(cycles)]
     for cycle, journal in enumerate(journals):
         victim = VICTIMS[cycle % len(VICTIMS)]
@@ -121,8 +121,9 @@ def killed_again_and_again(server: Server, chance: random.Random, path: Path, cy
         expected = journal.expected()
         problems += audit.served(server, token, expected)
         assert problems == [], f"kill of {victim} in cycle {cycle}"
-        images, acknowledged = images + sum(p.images for p in pushers), acknowledged + expected.acknowledgements
-    print(f"{cycles} kills, {images} images, {acknowledged} acknowledgements, none lost")
+        done(f"kills of {victim} under twelve pushers")
+        done("acknowledgements before, while and after something was killed", expected.acknowledgements)
+        done("images pushed by those twelve", sum(pusher.images for pusher in pushers))
     assert server.stop() == 0
     for journal in journals:
         assert audit.stored(server, journal.expected()) == []
