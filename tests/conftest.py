@@ -21,6 +21,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Hostile values are long; their names need not be."""
+    return f"{val[:30]!r} and so on, {len(val)}" if isinstance(val, str | bytes) and len(val) > 80 else None
+
+
 def uses_database(request: pytest.FixtureRequest) -> bool:
     marked = request.node.get_closest_marker("django_db") is not None
     return marked or not {"db", "transactional_db"}.isdisjoint(request.fixturenames)
