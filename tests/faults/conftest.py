@@ -3,10 +3,12 @@
 import os
 import platform
 import random
+import shutil
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,11 @@ def needs(there: object, what: str) -> None:
         pytest.fail(f"needs {what}")
     if not there:
         pytest.skip(f"needs {what}")
+
+
+def postgres_is_there() -> bool:
+    programs = shutil.which("postgres") or [*Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    return bool(programs and find_spec("psycopg"))
 
 
 @pytest.fixture

@@ -3,19 +3,17 @@
 import contextlib
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from tests.faults import audit
-from tests.faults.conftest import SETTINGS, count, done, needs
+from tests.faults.conftest import SETTINGS, count, done, needs, postgres_is_there
 from tests.faults.journal import Journal
 from tests.faults.pusher import Pusher
 from tests.faults.registry import Repository, token_for
@@ -90,8 +88,7 @@ def kill(server: Server, victim: str, journal: Journal) -> list[str]:
 
 @pytest.fixture
 def on_postgres(tmp_path: Path) -> Iterator[Server]:
-    programs = shutil.which("postgres") or [*Path("/usr/lib/postgresql").glob("*/bin/postgres")]
-    needs(programs and find_spec("psycopg"), "PostgreSQL and psycopg")
+    needs(postgres_is_there(), "PostgreSQL and psycopg")
     from tests.postgres import Postgres
 
     with Postgres() as cluster, Server(tmp_path / "data", SETTINGS | {"REGISTRY_DATABASE_URL": cluster.url}) as server:
