@@ -246,7 +246,7 @@ def test_malformed_chunks_move_the_offset_only_over_what_is_stored(method, what,
 
 @pytest.mark.parametrize(
     "coding",
-    ["gzip, chunked", "identity, chunked", "chunked, chunked", "gzip", "identity", "CHUNKED", " chunked ", "x"],
+    ["gzip, chunked", "identity, chunked", "chunked, chunked", "gzip", "identity", "CHUNKED", "x"],
 )
 def test_a_transfer_coding_is_understood_or_refused_but_never_ignored(coding, connection, connect, upload):
     connection.send(connection.head("PATCH", upload, Transfer_Encoding=coding) + chunked(b"hello"))
