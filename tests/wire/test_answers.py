@@ -96,6 +96,13 @@ def test_nothing_below_v2_is_redirected(path, connection):
     assert connection.ask("GET", path).status in (200, 401, 404)
 
 
+def test_nothing_below_v2_is_compressed(connection, name, layer):
+    for path in (layer, f"/v2/{name}/tags/list", "/v2/_catalog", "/v2/no/such/route"):
+        answer = connection.ask("GET", path, Accept_Encoding="gzip, br, zstd")
+        assert "content-encoding" not in answer.headers
+        assert "vary" not in answer.headers
+
+
 def test_health_is_told_to_any_host(server):
     with Connection(server) as connection:
         for path in ("/healthz", "/readyz"):
