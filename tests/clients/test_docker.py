@@ -38,6 +38,8 @@ def engine():
         finally:
             process.terminate()
             process.wait(60)
+            if (place / "data").is_mount():  # the engine makes it one where mounts are private, and leaves it
+                succeed("umount", "--recursive", place / "data")
 
 
 def answers(process, address, log):
