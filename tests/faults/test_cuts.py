@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import time
 from enum import StrEnum
 
 import pytest
@@ -55,6 +56,8 @@ def cut_once(server: Server, chance: random.Random, form: Form, cut: Cut) -> Non
     with exchange:
         exchange.send(body[: chance.randrange(len(body))])
         exchange.leave(cut)
+        if form is Form.STREAM and cut is Cut.FIN:
+            time.sleep(0.2)  # without a range, a request that begins after those that follow it is one more chunk
         if cut is Cut.HALF_CLOSE:
             answer = exchange.answer()
             assert (answer.status, answer.codes) == (400, ["SIZE_INVALID"]), answer
@@ -83,8 +86,9 @@ def test_what_was_acknowledged_is_never_asked_for_again(server: Server, chance: 
     location = repository.open_upload()
     for at in range(0, len(content), 600_000):
         piece = content[at : at + 600_000]
-        assert repository.append(location, piece[:300_000], at).stored == at + 300_000
-        exchange, body = begun(repository, Form.STREAM, location, piece[300_000:])
+        repository.go_on(location, content[: at + 300_000], at)
+        headers, body = STREAMED | part(at + 300_000, piece[300_000:]), chunked(piece[300_000:])
+        exchange = Exchange(server, repository.token, "PATCH", location, headers)
         with exchange, contextlib.suppress(ConnectionError):
             exchange.send(body[: chance.randrange(len(body))])
             exchange.leave(chance.choice([Cut.FIN, Cut.RST]))
