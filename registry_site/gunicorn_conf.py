@@ -12,7 +12,9 @@ from typing import Any
 import gunicorn.http.message
 from django.conf import settings
 
+from registry_site import in_the_loop
 from registry_site.supervisor import OPEN_REQUESTS_GRACE, end_with_parent
+from serving.worker import Limits, LoopWorker
 
 # A manifest may be pushed with a hundred tags of 128 characters, all in the request line. gunicorn's limit is 8190
 # whatever is asked for, except for "no limit at all", which would let one client fill the memory.
@@ -23,9 +25,11 @@ gunicorn.http.message.MAX_REQUEST_LINE = 32 * 1024
 bind = f"{settings.REGISTRY_HOST}:{settings.REGISTRY_PORT}"
 backlog = 2048
 workers = settings.REGISTRY_WORKERS
-worker_class = "gthread"
+worker_class = {"loop": "serving.worker.LoopWorker", "gthread": "gthread"}[settings.REGISTRY_WORKER]
 threads = settings.REGISTRY_THREADS
-worker_connections = 1000
+worker_connections = settings.REGISTRY_CONNECTIONS
+max_requests = settings.REGISTRY_MAX_REQUESTS
+max_requests_jitter = max_requests // 10  # not all at once
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - the heartbeat must not wait for a disk
 
 # --- For how long -----------------------------------------------------------------------------------------------------
@@ -33,6 +37,12 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 timeout = 60  # of a worker's loop; a request may take as long as it likes
 graceful_timeout = OPEN_REQUESTS_GRACE
 keepalive = 75
+LoopWorker.limits = Limits(
+    head=settings.REGISTRY_HEAD_TIMEOUT,
+    stall=settings.REGISTRY_STALL_TIMEOUT,
+    queue=settings.REGISTRY_QUEUE_TIMEOUT,
+    per_address=settings.REGISTRY_CONNECTIONS_PER_ADDRESS,
+)
 
 # --- What is accepted -------------------------------------------------------------------------------------------------
 
@@ -79,3 +89,4 @@ def on_starting(_arbiter: Any) -> None:
 
 def post_worker_init(_worker: Any) -> None:
     end_with_parent()  # again, because threads do not survive the fork
+    in_the_loop.prepare()

@@ -58,7 +58,14 @@ CSRF_TRUSTED_ORIGINS = [REGISTRY_PUBLIC_URL] if REGISTRY_PUBLIC_URL else []
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 REGISTRY_WORKERS = env.int("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
-REGISTRY_THREADS = env.int("REGISTRY_THREADS", 32)  # requests at once in each of them
+REGISTRY_WORKER = env.str("REGISTRY_WORKER", "loop")  # or gthread, gunicorn's own
+REGISTRY_THREADS = env.int("REGISTRY_THREADS", 64)  # requests at once in each of them
+REGISTRY_MAX_REQUESTS = env.int("REGISTRY_MAX_REQUESTS", 0)  # after which a process is replaced; 0: never
+REGISTRY_CONNECTIONS = env.int("REGISTRY_CONNECTIONS", 1000)  # at once, in each process
+REGISTRY_CONNECTIONS_PER_ADDRESS = env.int("REGISTRY_CONNECTIONS_PER_ADDRESS", 0)  # in each process; 0: no bound
+REGISTRY_HEAD_TIMEOUT = env.int("REGISTRY_HEAD_TIMEOUT", 10)  # seconds for the head of a request
+REGISTRY_STALL_TIMEOUT = env.int("REGISTRY_STALL_TIMEOUT", 30)  # seconds in which a client takes nothing of an answer
+REGISTRY_QUEUE_TIMEOUT = env.int("REGISTRY_QUEUE_TIMEOUT", 30)  # seconds a request waits for a thread
 REGISTRY_TLS_CERT = env.str("REGISTRY_TLS_CERT", "")  # PEM files; both or none
 REGISTRY_TLS_KEY = env.str("REGISTRY_TLS_KEY", "")
 REGISTRY_TRUSTED_PROXIES = env.list("REGISTRY_TRUSTED_PROXIES", default=[])  # addresses whose X-Forwarded-Proto counts
