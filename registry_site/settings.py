@@ -80,6 +80,7 @@ REGISTRY_MANIFEST_LIMIT = env.int("REGISTRY_MANIFEST_LIMIT", 4 * 1024 * 1024)  #
 REGISTRY_GRACE = timedelta(seconds=env.int("REGISTRY_GRACE", 24 * 3600))
 REGISTRY_UPLOAD_EXPIRY = timedelta(seconds=env.int("REGISTRY_UPLOAD_EXPIRY", 24 * 3600))
 REGISTRY_BODY_TIMEOUT = env.int("REGISTRY_BODY_TIMEOUT", 60)  # seconds without a byte
+REGISTRY_BODY_MIN_RATE = env.int("REGISTRY_BODY_MIN_RATE", 1024)  # bytes per second, over as long; 0: any
 
 # --- Who may do what --------------------------------------------------------------------------------------------------
 

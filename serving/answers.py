@@ -1,4 +1,4 @@
-"""An application's answer, from its first byte to its last: small ones are written at once, the rest is for `Sending`."""
+"""An application's answer, from first byte to last: what is small is written at once, the rest is for `Sending`."""
 
 import socket
 from collections.abc import Callable, Iterable
@@ -22,9 +22,9 @@ class Answering:
     def begin(self, application: Callable[..., Iterable[bytes]]) -> Any:
         """Call the application and write its answer; what is large, a file or bytes, is returned unsent."""
         self.iterable, response = application(self.environ, self.response.start_response), self.response
-        if isinstance(self.iterable, FileWrapper) and response.response_length is not None and has_body(response):
+        if isinstance(self.iterable, FileWrapper) and response.response_length is not None:
             response.send_headers()
-            return self.iterable.filelike
+            return self.iterable.filelike if has_body(response) else None
         for block in self.iterable:
             if len(block) > LARGE and response.response_length == len(block) and has_body(response):
                 response.send_headers()

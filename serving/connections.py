@@ -130,7 +130,7 @@ class TlsConnection(Connection):
                 self.sock.do_handshake()  # type: ignore[attr-defined]
                 self._shaking_hands = False
             received = self.sock.recv(HEAD_LIMIT)
-            while received and self.sock.pending():  # type: ignore[attr-defined] - nothing would announce it
+            while received and self.sock.pending():  # type: ignore[attr-defined]  # epoll does not see these bytes
                 received += self.sock.recv(HEAD_LIMIT)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
@@ -139,7 +139,7 @@ class TlsConnection(Connection):
         return received
 
     def send_now(self, content: bytes) -> int:
-        return 0  # a partial send of OpenSSL's cannot be gone on with elsewhere: threads send
+        return 0  # what OpenSSL has begun to send cannot be taken over by others: threads send
 
     def for_thread(self) -> None:
         self.sock.setblocking(True)

@@ -42,7 +42,7 @@ def check() -> None:
     if gunicorn.__version__ != VERSION or missing:
         raise ConfigError(
             f"This worker was made for gunicorn {VERSION}, here is {gunicorn.__version__}"
-            f"{' without ' + ', '.join(missing) if missing else ''}. Install that version, or set REGISTRY_WORKER=gthread."
+            f"{' without ' + ', '.join(missing) if missing else ''}. Install that version, or use gthread."
         )
 
 

@@ -50,8 +50,8 @@ class LoopWorker(gunicorn_inside.Worker):
     """Configured by class attributes, which a gunicorn configuration file sets.
 
     `short`: whether a plain request may be answered in the loop. Cheap to ask, and true only where the application
-    cannot block; an answer of 500 or more is thrown away, and a thread tries again. `busy`: the complete answer to those
-    for whom there is no room. `access_log`: whether each request is logged.
+    cannot block; an answer of 500 or more is thrown away, and a thread tries again. `busy`: the complete answer to
+    those for whom there is no room. `access_log`: whether each request is logged.
     """
 
     limits: ClassVar[Limits] = Limits()
@@ -61,7 +61,7 @@ class LoopWorker(gunicorn_inside.Worker):
 
     def init_process(self) -> None:
         gunicorn_inside.check()
-        self.cfg = gunicorn_inside.Frozen(self.cfg)
+        self.cfg: Any = gunicorn_inside.Frozen(self.cfg)
         self.open: set[Connection] = set()
         self.waiting: dict[int, Connection] = {}  # in the loop, by descriptor
         self.queued: set[Connection] = set()  # for a thread; whoever removes one from here has it
@@ -123,12 +123,17 @@ class LoopWorker(gunicorn_inside.Worker):
 
     def accept(self, descriptor: int) -> None:
         listener = self.listeners[descriptor]
+        kind = TlsConnection if self.cfg.is_ssl else Connection
         try:
             sock, peer = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # another worker was faster, or the client gave up
+            connection = kind(self.cfg, sock, peer, listener.getsockname(), self.limits.stall)
+        except (BlockingIOError, ConnectionError):  # another worker was faster, or the client gave up
             return
-        kind = TlsConnection if self.cfg.is_ssl else Connection
-        connection = kind(self.cfg, sock, peer, listener.getsockname(), self.limits.stall)
+        except OSError as problem:  # no descriptors or no memory: there may be some when others have ended
+            self.log.error("No connection can be accepted: %s", problem)
+            self.made_room()
+            time.sleep(0.05)
+            return
         self.open.add(connection)
         if self.limits.per_address and self.of_address(peer) > self.limits.per_address:
             self.turn_away(connection)
@@ -199,10 +204,13 @@ class LoopWorker(gunicorn_inside.Worker):
 
     def turn_away(self, connection: Connection) -> None:
         """There is no room: say so, and give the client a moment to read it."""
-        if connection.sending is None and not connection.encrypted:
-            with suppress(OSError):
-                connection.send_now(self.busy)
-                connection.end_of_answers()
+        if connection.sending is not None:  # in the middle of an answer there is nothing to say
+            self.forget(connection)
+            gunicorn_inside.close(connection.sock)
+            return
+        with suppress(OSError):
+            connection.send_now(self.busy)
+            connection.end_of_answers()
         connection.turned_away = True
         self.wait(connection, READ, self.limits.linger)
 
@@ -215,10 +223,11 @@ class LoopWorker(gunicorn_inside.Worker):
             return
         if not connection.head:
             connection.deadline = time.monotonic() + self.limits.head
+        collects_body = connection.collects_body
         connection.head += received
         if not connection.ready():
-            if connection.collects_body:
-                connection.deadline = max(connection.deadline, time.monotonic() + self.limits.small_body)
+            if connection.collects_body > collects_body:  # it has just begun to
+                connection.deadline = time.monotonic() + self.limits.small_body
         elif not self.answered_here(connection):
             self.stop_waiting(connection)
             self.to_thread(connection)
@@ -344,6 +353,7 @@ class LoopWorker(gunicorn_inside.Worker):
 
     def send_on(self, connection: Connection) -> After:
         sending = connection.sending
+        assert sending
         try:
             whole = sending.go_on()
         except OSError as problem:
