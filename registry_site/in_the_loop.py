@@ -22,8 +22,10 @@ def prepare() -> None:
 
 
 def is_short(environ: dict[str, Any]) -> bool:
-    """Reading a manifest with a bearer token: one query of a database that has no lock a reader waits for. Once a second
-    a thread has to read the revocations first. A password would cost a hash; PostgreSQL, a conversation."""
+    """Reading a manifest with a bearer token: one query of a database that has no lock a reader waits for.
+
+    Once a second a thread has to read the revocations first. A password would cost a hash; PostgreSQL, a conversation.
+    """
     path = environ["PATH_INFO"]
     reads = path == "/v2/" or (path.startswith("/v2/") and "/manifests/" in path)
     return reads and environ.get("HTTP_AUTHORIZATION", "")[:7] == "Bearer " and revocations.are_fresh()

@@ -23,21 +23,10 @@ LONGEST = 16 * 1024  # bytes; every field in it is shorter than gunicorn's limit
 HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*([!-~][ -~]*)\r\n")
 NOT_PLAIN = frozenset(
     [
-        "CONTENT-LENGTH",
-        "EXPECT",
-        "FORWARDED",
-        "PROXY",
-        "TE",
-        "TRAILER",
-        "TRANSFER-ENCODING",
-        "UPGRADE",
-        "X-FORWARDED-FOR",
-        "X-FORWARDED-PROTO",
-        "X-FORWARDED-PROTOCOL",
-        "X-FORWARDED-SSL",
-        "X-FORWARDED-HOST",
+        "CONTENT-LENGTH", "EXPECT", "FORWARDED", "PROXY", "TE", "TRAILER", "TRANSFER-ENCODING", "UPGRADE",
+        "X-FORWARDED-FOR", "X-FORWARDED-HOST", "X-FORWARDED-PROTO", "X-FORWARDED-PROTOCOL", "X-FORWARDED-SSL",
     ]
-)
+)  # fmt: skip
 CONNECTION = {"": True, "keep-alive": True, "close": False}
 
 log = logging.getLogger(__name__)
@@ -92,6 +81,21 @@ def answer(
 ) -> bytes | None:
     """The complete answer; None where it is not for the loop to give: an error of the server's, or a file."""
     entry = Entry(environ) if logged else None
+    try:
+        status, headers, content = called(application, environ)
+    except Exception:
+        log.exception("the application failed")
+        return None
+    if content is None or status >= "500":
+        return None
+    whole = framed(status, headers, content, method=environ["REQUEST_METHOD"], keep=keep)
+    if entry and whole is not None:
+        entry.write(status, len(content))
+    return whole
+
+
+def called(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> tuple[str, list, bytes | None]:
+    """Status, headers and content; no content for a file, which has to be sent in another way."""
     started: list[Any] = []
     iterable = application(environ, lambda status, headers, problem=None: started.extend((status, headers)))
     try:
@@ -100,12 +104,7 @@ def answer(
         if close := getattr(iterable, "close", None):
             close()
     status, headers = started
-    if content is None or status >= "500":
-        return None
-    whole = framed(status, headers, content, method=environ["REQUEST_METHOD"], keep=keep)
-    if entry and whole is not None:
-        entry.write(status, len(content))
-    return whole
+    return status, headers, content
 
 
 def framed(status: str, headers: list[tuple[str, str]], content: bytes, *, method: str, keep: bool) -> bytes | None:

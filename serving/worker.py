@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from queue import SimpleQueue
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from serving import gunicorn_inside, heads
 from serving.answers import Answering
@@ -352,8 +352,7 @@ class LoopWorker(gunicorn_inside.Worker):
         return body
 
     def send_on(self, connection: Connection) -> After:
-        sending = connection.sending
-        assert sending
+        sending = cast(Sending, connection.sending)
         try:
             whole = sending.go_on()
         except OSError as problem:
