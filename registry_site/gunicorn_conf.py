@@ -75,7 +75,8 @@ def ssl_context(_config: Any, _default: Any) -> ssl.SSLContext:
 # --- What it writes ---------------------------------------------------------------------------------------------------
 
 loglevel = "error"  # a line for every malformed request would let a client fill the disk
-accesslog = "-" if settings.REGISTRY_ACCESS_LOG else None
+LoopWorker.access_log = settings.REGISTRY_ACCESS_LOG
+accesslog = "-" if settings.REGISTRY_ACCESS_LOG and settings.REGISTRY_WORKER == "gthread" else None
 access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(D)sus "%(a)s"'
 control_socket_disable = True  # it would write below the home directory
 

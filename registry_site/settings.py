@@ -125,6 +125,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "registry_site.middleware.distribution_headers",
+    "registry_site.middleware.client_address",
     "django.middleware.security.SecurityMiddleware",
     "registry_site.middleware.WhiteNoise",
     "registry_site.middleware.Sessions",
@@ -213,12 +214,20 @@ REGISTRY_LOG_LEVEL = env.str("REGISTRY_LOG_LEVEL", "INFO").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"numbered": {"()": "wire.requests.Numbered"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}{request_number}: {message}", "style": "{"},
+        "bare": {"format": "{message}", "style": "{"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["numbered"]},
+        "stdout": {"class": "logging.StreamHandler", "formatter": "bare", "stream": "ext://sys.stdout"},
+    },
     "root": {"handlers": ["stderr"], "level": REGISTRY_LOG_LEVEL},
     "loggers": {
         # Refusals are answers, not events: a line for each would let a client fill the disk.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "layerstore.access": {"handlers": ["stdout"], "level": "INFO", "propagate": False},
     },
 }
