@@ -86,12 +86,12 @@ class FileWriter:
         self.size, self._dirty, self._named = size, found > size or size == 0, size > 0
 
     def append(self, block: Buffer) -> None:
-        with memoryview(block) as left:
-            written = 0
-            while written < len(left):
-                written += os.write(self._descriptor, left[written:])
+        self._dirty = True
+        left = memoryview(block)
+        while left:  # a disk that is nearly full takes a part
+            written = os.write(self._descriptor, left)
             self.size += written
-            self._dirty = True
+            left = left[written:]
 
     def sync(self) -> None:
         if self._dirty:

@@ -27,7 +27,8 @@ from oci.errors import (
     UploadSuperseded,
 )
 from repositories.models import Repository
-from storage.driver import ObjectBusy, ObjectDamaged, ObjectMissing, Writer, blobs
+from storage.driver import Buffer, ObjectBusy, ObjectDamaged, ObjectMissing, Writer, blobs
+from uploads.hashing_beside import hashing_beside
 from uploads.models import State, Upload
 from uploads.superseded import ended_when_superseded
 from work.loop import duty
@@ -37,11 +38,14 @@ REREAD = 1024 * 1024  # bytes
 
 
 class Body(Protocol):
-    """Bytes as they come in. After the iteration `broken` says why they ended too early, or is empty."""
+    """Bytes as they come in, in blocks each of which is valid until three more have come.
+
+    After the iteration `broken` says why they ended too early, or is empty.
+    """
 
     broken: str
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[Buffer]: ...
 
     def interrupt(self) -> None: ...
 
@@ -206,12 +210,13 @@ def receive(upload: Upload, writer: Writer, hasher: Hasher, body: Body, at: int 
         raise BlobUploadUnknown(str(upload.pk), "storage has lost bytes of this upload: start again") from problem
     let_go_of_connection()
     recorded = time.monotonic()
-    with ended_when_superseded(upload, body.interrupt):
+    with hashing_beside(hasher) as hashing, ended_when_superseded(upload, body.interrupt):
         for block in body:
-            hasher.update(block)
+            hashing.update(block)
             writer.append(block)
             if time.monotonic() - recorded >= RECORD:
                 writer.sync()
+                hashing.settle()
                 keep(upload, writer, hasher)
                 let_go_of_connection()
                 recorded = time.monotonic()
