@@ -12,7 +12,6 @@ from typing import Any
 import gunicorn.http.message
 from django.conf import settings
 
-from registry_site import in_the_loop
 from registry_site.supervisor import OPEN_REQUESTS_GRACE, end_with_parent
 from serving.worker import Limits, LoopWorker
 
@@ -90,4 +89,6 @@ def on_starting(_arbiter: Any) -> None:
 
 def post_worker_init(_worker: Any) -> None:
     end_with_parent()  # again, because threads do not survive the fork
+    from registry_site import in_the_loop  # needs Django's models, which are loaded by now
+
     in_the_loop.prepare()
