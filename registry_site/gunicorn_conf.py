@@ -21,7 +21,6 @@ gunicorn.http.message.MAX_REQUEST_LINE = 32 * 1024
 
 # --- Where, and how many at once --------------------------------------------------------------------------------------
 
-bind = f"{settings.REGISTRY_HOST}:{settings.REGISTRY_PORT}"
 backlog = 2048
 workers = settings.REGISTRY_WORKERS
 worker_class = {"loop": "serving.worker.LoopWorker", "gthread": "gthread"}[settings.REGISTRY_WORKER]
