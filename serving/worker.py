@@ -9,7 +9,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -23,6 +23,7 @@ from serving.connections import Connection, TlsConnection
 from serving.files import Sending
 
 LEFT_OVER, LEFT_WITHIN = 64 * 1024, 5.0  # bytes and seconds: what is read of a body that nobody wanted
+LEFT_MOMENT = 0.05  # seconds, where gunicorn reads it: it waits as long again for each of 1024 bytes
 READ, WRITE = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
 
 
@@ -346,9 +347,7 @@ class LoopWorker(gunicorn_inside.Worker):
         length = gunicorn_inside.body_length(request)
         if length == 0 or connection.encrypted:
             return None
-        unreader = connection.parser.unreader
-        body = SocketBody(connection.sock, unreader.take_buffered(), length, give_back=unreader.unread)
-        environ["layerstore.body"] = body
+        body = environ["layerstore.body"] = OfferedBody(connection.sock, connection.parser.unreader, length)
         return body
 
     def send_on(self, connection: Connection) -> After:
@@ -367,16 +366,29 @@ class LoopWorker(gunicorn_inside.Worker):
         return After.KEEP if sending.keep else After.CLOSE
 
 
+class OfferedBody(SocketBody):
+    """What the parser has read of it stays there until somebody asks here: forms are read from `wsgi.input`."""
+
+    def __init__(self, sock: Any, unreader: Any, length: int | None):
+        super().__init__(sock, b"", length, give_back=unreader.unread)
+        self._unreader = unreader
+
+    def blocks(self, stall: float, rate: int = 0) -> Iterator[memoryview]:
+        self.started = True  # whether or not the generator is ever asked: what was early is no longer with the parser
+        self.early += self._unreader.take_buffered()
+        return super().blocks(stall, rate)
+
+
 def read_to_its_end(connection: Connection, body: SocketBody | None) -> bool:
     """Whether the next request begins where this one's body ends. What the application left of it is thrown away, up to
-    64 KiB; for more than that no connection is worth it."""
-    if body is None:
-        return gunicorn_inside.leave_body(connection.parser, time.monotonic() + LEFT_WITHIN)
-    left = LEFT_OVER
+    64 KiB in 5 s, or what is there already; for more than that no connection is worth it."""
+    if body is None or not body.started:
+        return gunicorn_inside.leave_body(connection.parser, time.monotonic() + LEFT_MOMENT)
+    left, deadline = LEFT_OVER, time.monotonic() + LEFT_WITHIN
     with suppress(BodyBroken):
         for block in body.blocks(LEFT_WITHIN) if not (body.finished or body.failed) else ():
             left -= len(block)
-            if left < 0:
+            if left < 0 or time.monotonic() > deadline:
                 return False
     if body.finished:
         gunicorn_inside.forget_body(connection.parser)
