@@ -16,7 +16,7 @@ BODY_TIMEOUT = float(os.environ.get("ECHO_BODY_TIMEOUT", "5"))
 
 
 def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """The first word of the path says what happens: /echo, /ignore, /large/BYTES, /file/BYTES, /sleep/SECONDS, /fail."""
+    """The first word of the path says what happens: echo, ignore, large/SIZE, file/SIZE, sleep/SECONDS, fail, stream."""
     _, word, *arguments = environ["PATH_INFO"].split("/")
     answer = {"large": large, "file": file, "sleep": sleep, "fail": fail, "stream": stream}.get(word, echo)
     return answer(environ, start_response, *arguments[:1])

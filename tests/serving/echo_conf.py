@@ -1,4 +1,4 @@
-"""gunicorn's settings for the echo; the limits of requests are those of the product, the rest is for impatient tests."""
+"""gunicorn's settings for the echo: the limits of requests are the product's, the rest suits impatient tests."""
 
 import json
 import os

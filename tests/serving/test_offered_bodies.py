@@ -1,4 +1,4 @@
-"""A body may be read from the socket or from `wsgi.input`, all of it, some of it or nothing: the next request is found."""
+"""A body may be read from the socket or from `wsgi.input`, or left: the next request is found behind it."""
 
 import time
 from collections.abc import Callable
