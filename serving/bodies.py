@@ -155,9 +155,9 @@ class Pace:
         self._window, self._came = self._window + seconds, self._came + size
         if self._silent >= self._stall:
             self.problem = f"nothing came for {self._stall:g} seconds"
-        elif self._window >= self._stall:
+        elif size and self._window >= self._stall:
             if self._came < self._rate * self._window:
-                self.problem = f"less than {self._rate} bytes per second came for {self._stall:g} seconds"
+                self.problem = f"less than {self._rate} bytes per second came"
             self._window, self._came = 0.0, 0
 
 

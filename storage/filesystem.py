@@ -88,10 +88,9 @@ class FileWriter:
     def append(self, block: Buffer) -> None:
         self._dirty = True
         left = memoryview(block)
-        while left:  # a disk that is nearly full takes a part
-            written = os.write(self._descriptor, left)
-            self.size += written
-            left = left[written:]
+        while left:  # a disk that is nearly full takes only a part
+            left = left[os.write(self._descriptor, left) :]
+        self.size += len(block)
 
     def sync(self) -> None:
         if self._dirty:
