@@ -27,7 +27,7 @@ def _build(version: str, directory: Path) -> None:
     go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if go is None:
         raise CannotBuild("Building distribution needs Go (https://go.dev/dl/); then the next run will find it.")
-    environment = os.environ | {"GOBIN": str(directory), "CGO_ENABLED": "0"}
+    environment = os.environ | {"GOBIN": str(directory)}
     built = subprocess.run([go, "install", f"{MODULE}@{version}"], env=environment, check=False)  # noqa: S603
     if built.returncode:
         raise CannotBuild(f"go install {MODULE}@{version} failed, see above.")
