@@ -4,6 +4,7 @@ All waiting is done by the kernel (`SO_RCVTIMEO`). A timeout of Python's would m
 `poll` for every `recv`, and no MSG_WAITALL, by which a whole block comes in one call.
 """
 
+import mmap
 import socket
 import struct
 import time
@@ -44,7 +45,7 @@ class SocketBody:
         self._socket, self._give_back = sock, give_back
         self._left = length or 0  # bytes, where there is a length
         self._chunks = Chunks() if length is None else None
-        self._buffers = [bytearray()] * BUFFERS  # grown when their turn comes
+        self._buffers: list[mmap.mmap | bytearray] = [bytearray()] * BUFFERS  # made when their turn comes
         self._yielded = 0  # blocks
 
     @property
@@ -77,12 +78,14 @@ class SocketBody:
         with suppress(OSError):  # the peer was faster
             self._socket.shutdown(socket.SHUT_RD)
 
-    def _buffer(self) -> bytearray:
+    def _buffer(self) -> mmap.mmap | bytearray:
         """The one for the next block."""
         turn = self._yielded % BUFFERS
         size = (BLOCK if self._yielded else SMALL) if self._chunks else min(BLOCK, self._left)
         if len(self._buffers[turn]) < size:
-            self._buffers[turn] = bytearray(size)
+            # A map takes memory only as far as it is filled, and none once it is gone: malloc would keep it, for each
+            # thread that has ever received a body.
+            self._buffers[turn] = mmap.mmap(-1, size) if size > SMALL else bytearray(size)
         return self._buffers[turn]
 
     def _fill(self, buffer: memoryview, pace: "Pace") -> int:

@@ -120,7 +120,7 @@ def test_a_well_formed_body_is_read_however_it_is_split(body, rest, size, early)
     assert of_h11(stream) == Outcome(payload, rest)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=15 * settings.default.max_examples, deadline=None)  # 1500, unless a profile asks for more
 @given(stream=mutated(), size=st.integers(1, 100), early=st.integers(0, 100))
 def test_other_bytes_mean_to_us_what_they_mean_to_h11_or_are_refused(stream, size, early):
     received, expected = ours(cut(stream[early:], size), stream[:early]), of_h11(stream)
