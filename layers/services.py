@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from layers.models import Blob, Layer, Naming, PendingDelete
 from oci.digests import Digest
 from oci.errors import BlobUnknown
-from repositories.locks import kept
+from repositories.locks import kept, locked
 from repositories.models import Repository
 from storage.driver import ObjectDamaged, ObjectMissing, Reader, blobs
 from work.loop import duty
@@ -72,11 +72,11 @@ def unsound(digest: Digest) -> str:
 def admit(repository: Repository, digest: Digest, key: str, size: int, unsound: str) -> None:
     """Make verified bytes a layer of the repository. The registry keeps one object for a digest: the older, unless
     that is the `unsound` one. Call it inside the transaction that ends the upload."""
-    blob = kept_blob(digest, key, size)
-    if blob.key == unsound:
-        Blob.objects.filter(pk=blob.pk).update(key=key, size=size, damaged_at=None)
+    # Healed before the row is shared with anybody: of two who keep a row neither can change its key.
+    if unsound and Blob.objects.filter(digest=str(digest), key=unsound).update(key=key, size=size, damaged_at=None):
         discard(unsound)
-    elif blob.key != key:
+    blob = kept_blob(digest, key, size)
+    if blob.key != key:
         discard(key)
     link(repository, blob)
 
@@ -110,6 +110,7 @@ def unlink(name: str, digest: Digest) -> bool:
     """Take the blob out of the repository, which is its owner's explicit wish, also while manifests name it: whether
     one does is returned. Raises BlobUnknown."""
     with transaction.atomic():
+        Blob.objects.filter(digest=str(digest)).update(due_at=now())
         layer = (
             Layer.objects.select_for_update(of=("self",))
             .filter(repository__name=name, blob__digest=str(digest))
@@ -119,7 +120,6 @@ def unlink(name: str, digest: Digest) -> bool:
         if layer is None:
             raise BlobUnknown(str(digest))
         layer.delete()
-        Blob.objects.filter(pk=layer.blob_id).update(due_at=now())
         return Naming.objects.filter(repository=layer.repository_id, digest=str(digest)).exists()
 
 
@@ -143,6 +143,7 @@ def unname(repository_id: int, manifest: str) -> None:
     """The manifest is gone: every layer it named gets a new grace, after which a collector decides."""
     namings = Naming.objects.filter(repository=repository_id, manifest=manifest)
     layers = Layer.objects.filter(repository=repository_id, blob__digest__in=namings.values("digest"))
+    locked(layers)
     layers.update(due_at=now() + settings.REGISTRY_GRACE)
     namings.delete()
 

@@ -12,7 +12,7 @@ from manifests.models import Manifest, Tag
 from oci.digests import Digest
 from oci.documents import Document
 from oci.errors import DigestInvalid, ManifestBlobUnknown, ManifestUnknown, NameUnknown
-from repositories.locks import kept
+from repositories.locks import kept, locked
 from repositories.models import Repository
 
 HOLDS_SOMETHING = Exists(Layer.objects.filter(repository=OuterRef("pk"))) | Exists(
@@ -94,6 +94,7 @@ def delete(name: str, digest: Digest) -> None:
         manifest = found.only("id", "repository_id", "digest").first()
         if manifest is None:
             raise ManifestUnknown(str(digest))
+        locked(manifest.tags.all(), "name")
         manifest.tags.all().delete()
         layers.unname(manifest.repository_id, manifest.digest)
         manifest.delete()

@@ -95,8 +95,8 @@ def target(request, reference: str) -> tuple[Digest | None, list[str]]:
     """
     if ":" not in reference:
         return None, [valid_tag(reference)]
-    # Counted before they are parsed: Django refuses a thousand parameters in its own way.
-    if request.META.get("QUERY_STRING", "").count("tag=") > TAGS:
+    # Counted before they are parsed too: Django refuses a thousand parameters in its own way.
+    if request.META.get("QUERY_STRING", "").count("tag=") > TAGS or len(request.query_params.getlist("tag")) > TAGS:
         raise TooManyTags(f"at most {TAGS} tags in one push")
     return Digest.parse(reference), [valid_tag(tag) for tag in request.query_params.getlist("tag")]
 

@@ -1,7 +1,13 @@
-"""Rows that must not vanish while something is made that refers to them."""
+"""Rows that must not vanish or change while something is done that depends on them.
+
+So that no two wait for each other, all lock in one order: a blob before its layers, a manifest before its tags, several
+layers or manifests by id, several tags by name. Who keeps layers may go on to a manifest; who changes or deletes layers
+waits for no blob and no manifest after that.
+"""
 
 from typing import TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Model, QuerySet
 
@@ -17,6 +23,15 @@ def kept(rows: QuerySet[M]) -> list[M]:
     rows = rows.order_by("pk")
     if connection.vendor != "postgresql":
         return list(rows)
-    sql, parameters = rows.query.sql_with_params()
+    try:
+        sql, parameters = rows.query.sql_with_params()
+    except EmptyResultSet:  # Django has seen that no row can match, as in `pk__in=[]`
+        return []
     table = connection.ops.quote_name(rows.model._meta.db_table)
     return list(rows.model._default_manager.raw(f"{sql} FOR KEY SHARE OF {table}", parameters))
+
+
+def locked(rows: QuerySet[M], order: str = "pk") -> None:
+    """Lock the rows in this order, before a statement that changes or deletes them in any."""
+    if connection.features.has_select_for_update:
+        list(rows.select_for_update(of=("self",), no_key=True).order_by(order).values_list("pk"))

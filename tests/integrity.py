@@ -62,7 +62,7 @@ def manifests_that_are_not_what_they_say() -> Iterable[str]:
         if digest_of(content, manifest.digest) != manifest.digest or len(content) != manifest.size:
             yield f"manifest {manifest} holds other bytes"
         named = Naming.objects.filter(repository=manifest.repository_id, manifest=manifest.digest)
-        if set(named.values_list("digest", flat=True)) != {str(blob.digest) for blob in document.blobs}:
+        if set(named.values_list("digest", flat=True)) != {str(b.digest) for b in document.blobs + document.elsewhere}:
             yield f"what manifest {manifest} names is not what was written down"
 
 

@@ -118,7 +118,7 @@ def push(repository: Repository, opener: str, digest: Digest, body: Body, at: in
     upload_id = str(start(repository, opener, digest.algorithm).pk)
     try:
         finish(repository.name, upload_id, opener, digest, body, at)
-    except (SizeInvalid, ChunkOutOfOrder):
+    except (SizeInvalid, ChunkOutOfOrder, OSError):
         cancel(repository.name, upload_id, opener)
         raise
 
@@ -179,7 +179,7 @@ def fenced(upload_id: uuid.UUID, generation: uuid.UUID) -> Iterator[tuple[Upload
     try:
         with blobs().writer(key_of(upload_id)) as writer:
             upload = Upload.objects.select_related("repository").filter(pk=upload_id).first()
-            if upload is None:
+            if upload is None or upload.state != State.OPEN:
                 raise BlobUploadUnknown(str(upload_id))
             if upload.generation != generation:
                 raise UploadSuperseded(str(upload_id))
@@ -209,8 +209,18 @@ def receive(upload: Upload, writer: Writer, hasher: Hasher, body: Body, at: int 
         drop(upload)
         raise BlobUploadUnknown(str(upload.pk), "storage has lost bytes of this upload: start again") from problem
     let_go_of_connection()
+    try:
+        with ended_when_superseded(upload, body.interrupt):
+            store(upload, writer, hasher, body)
+        writer.sync()
+    except OSError:
+        writer.resume(upload.offset)  # or a full disk would stay full of bytes that do not count
+        raise
+
+
+def store(upload: Upload, writer: Writer, hasher: Hasher, body: Body) -> None:
     recorded = time.monotonic()
-    with hashing_beside(hasher) as hashing, ended_when_superseded(upload, body.interrupt):
+    with hashing_beside(hasher) as hashing:
         for block in body:
             hashing.update(block)
             writer.append(block)
@@ -220,7 +230,6 @@ def receive(upload: Upload, writer: Writer, hasher: Hasher, body: Body, at: int 
                 keep(upload, writer, hasher)
                 let_go_of_connection()
                 recorded = time.monotonic()
-    writer.sync()
 
 
 def keep(upload: Upload, writer: Writer, hasher: Hasher) -> None:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from uploads.models import State, Upload
 
@@ -51,21 +51,20 @@ def watch() -> None:
                 _watching = False
                 break
             writers = dict(_writers)
-        look(writers)
+        try:
+            look(writers)
+        except Exception:  # it must not end: as long as there are writers nobody starts another
+            log.exception("a look for superseded writers failed")
+            connection.close()
     connection.close()
 
 
 def look(writers: dict[uuid.UUID, tuple[uuid.UUID, Callable[[], None]]]) -> None:
     uploads = [upload for upload, _ in writers.values()]
-    try:
-        current = set(Upload.objects.filter(pk__in=uploads, state=State.OPEN).values_list("generation", flat=True))
-    except DatabaseError:
-        log.exception("no look for superseded writers was possible")
-        connection.close()
-        return
+    current = set(Upload.objects.filter(pk__in=uploads, state=State.OPEN).values_list("generation", flat=True))
     if connection.vendor == "postgresql":
         connection.close()
     for generation in writers.keys() - current:
         with _lock:  # a writer that has just ended must not have its connection's next request cut off
             if generation in _writers:
-                _writers.pop(generation)[1]()
+                _writers.pop(generation)[1]()  # fails where the client has hung up just now

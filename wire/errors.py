@@ -37,8 +37,8 @@ def exception_handler(problem: Exception, context: dict) -> HttpResponse:
     headers = view.error_headers(error) if hasattr(view, "error_headers") else {}
     if error.status == 401 and (challenge := view.get_authenticate_header(request)):
         headers["WWW-Authenticate"] = challenge
-    if isinstance(problem, exceptions.MethodNotAllowed):
-        headers["Allow"] = ", ".join(view.allowed_methods)
+    if error.status == 405:  # also of a method that is only switched off
+        headers["Allow"] = ", ".join(method for method in view.allowed_methods if method != request.method)
     set_rollback()
     return envelope(error, headers)
 

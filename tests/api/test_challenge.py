@@ -129,7 +129,9 @@ def test_every_answer_carries_the_registrys_headers(method, path, owner):
     assert "Vary" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/v2/nowhere", "/v2/team/app/", "/v2/team/app/tags", "/v2/team/app/blobs/uploads/a/b"])
+@pytest.mark.parametrize(
+    "path", ["/v2/nowhere", "/v2/team/app/", "/v2/team/app/tags", "/v2/team/app/blobs/uploads/a/b"]
+)
 def test_an_unknown_route_is_404_in_the_envelope_and_no_redirect(path, owner):
     assert refusal(owner.ask("GET", path)) == (404, "NAME_UNKNOWN")
     assert owner.ask("HEAD", path).content == b""

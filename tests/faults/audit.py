@@ -170,8 +170,8 @@ def stored_manifests(rows: Any) -> Iterator[str]:
         if digest_of(bytes(content)) != digest:
             yield f"manifest {digest}: other bytes are stored"
         manifest = json.loads(bytes(content))
-        for descriptor in [manifest["config"], *manifest["layers"]]:
-            if (repository, descriptor["digest"]) not in layers:
+        for descriptor in [manifest.get("config"), *manifest.get("layers", [])]:
+            if descriptor and (repository, descriptor["digest"]) not in layers:
                 yield f"manifest {digest}: has no {descriptor['digest']}"
     manifests = {(pk, repository) for pk, repository, _, _ in found}
     for name, manifest, repository in rows.execute("SELECT name, manifest_id, repository_id FROM manifests_tag"):

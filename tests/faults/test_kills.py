@@ -2,18 +2,20 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from tests.faults import audit
-from tests.faults.conftest import count
+from tests.faults.conftest import SETTINGS, count, needs
 from tests.faults.journal import Journal
 from tests.faults.pusher import Pusher
 from tests.faults.registry import Repository, token_for
@@ -68,22 +70,42 @@ def kill(server: Server, victim: str, journal: Journal) -> list[str]:
     return []
 
 
+@pytest.fixture
+def on_postgres(tmp_path: Path) -> Iterator[Server]:
+    programs = shutil.which("postgres") or [*Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    needs(programs and find_spec("psycopg"), "PostgreSQL and psycopg")
+    from tests.postgres import Postgres
+
+    with Postgres() as cluster, Server(tmp_path / "data", SETTINGS | {"REGISTRY_DATABASE_URL": cluster.url}) as server:
+        yield server
+
+
 @pytest.mark.parametrize("round_", range(count(1, 10)))
 def test_kill_9_under_twelve_pushing_clients_loses_nothing_that_was_acknowledged(
     fresh: Server, chance: random.Random, tmp_path: Path, round_: int
 ) -> None:
-    token, images, acknowledged = token_for(fresh, *NAMES), 0, 0
-    for cycle in range(10):
-        victim, journal = VICTIMS[cycle % len(VICTIMS)], Journal(tmp_path / f"journal-{cycle}")
-        with pushing(fresh, token, journal, chance, f"{round_}-{cycle}") as pushers:
+    killed_again_and_again(fresh, chance, tmp_path, cycles=10, name=f"round-{round_}")
+
+
+@pytest.mark.parametrize("round_", range(count(1, 10)))
+def test_nor_does_it_on_postgresql(on_postgres: Server, chance: random.Random, tmp_path: Path, round_: int) -> None:
+    killed_again_and_again(on_postgres, chance, tmp_path, cycles=count(4, 10), name=f"round-{round_}")
+
+
+def killed_again_and_again(server: Server, chance: random.Random, path: Path, cycles: int, name: str) -> None:
+    token, images, acknowledged = token_for(server, *NAMES), 0, 0
+    journals = [Journal(path / f"journal-{cycle}") for cycle in range(cycles)]
+    for cycle, journal in enumerate(journals):
+        victim = VICTIMS[cycle % len(VICTIMS)]
+        with pushing(server, token, journal, chance, f"{name}-{cycle}") as pushers:
             time.sleep(chance.uniform(0.2, 2.0))
-            problems = kill(fresh, victim, journal)
+            problems = kill(server, victim, journal)
         expected = journal.expected()
-        problems += audit.served(fresh, token, expected)
+        problems += audit.served(server, token, expected)
         assert problems == [], f"kill of {victim} in cycle {cycle}"
         images, acknowledged = images + sum(p.images for p in pushers), acknowledged + expected.acknowledgements
-    print(f"{images} images, {acknowledged} acknowledgements, none lost")
-    assert fresh.stop() == 0
-    for journal in tmp_path.glob("journal-*"):
-        assert audit.stored(fresh, Journal(journal).expected()) == []
-    assert "Traceback" not in fresh.log
+    print(f"{cycles} kills, {images} images, {acknowledged} acknowledgements, none lost")
+    assert server.stop() == 0
+    for journal in journals:
+        assert audit.stored(server, journal.expected()) == []
+    assert "Traceback" not in server.log

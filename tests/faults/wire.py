@@ -69,7 +69,7 @@ class Exchange:
         self.socket.sendall(piece)
 
     def chunk(self, piece: bytes | memoryview) -> None:
-        self.socket.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.socket.sendall(b"%x\r\n" % len(piece) + piece + b"\r\n")
 
     def end(self) -> None:
         self.socket.sendall(b"0\r\n\r\n")

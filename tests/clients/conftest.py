@@ -1,0 +1,47 @@
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.clients.images import Workshop
+from tests.clients.registry import Registry
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory):
+    with Registry(tmp_path_factory.mktemp("registry") / "data", ready_within=300) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    return Workshop(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Nobody is logged in, and no configuration of whoever runs the tests counts."""
+    directory = tmp_path / "home"
+    directory.mkdir()
+    (directory / "auth.json").write_text("{}")
+    monkeypatch.setenv("HOME", str(directory))
+    monkeypatch.setenv("DOCKER_CONFIG", str(directory / "docker"))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(directory / "auth.json"))  # skopeo, podman and buildah
+    monkeypatch.setenv("REGCTL_CONFIG", str(directory / "regctl.json"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    return directory
+
+
+@pytest.fixture
+def short_path():
+    """A temporary directory whose path leaves room: podman takes at most 50 characters, a socket some 100."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def repository(request):
+    """A name that no other test uses."""
+    file, test = request.path.stem.removeprefix("test_"), request.node.name
+    return f"{file}/{re.sub('[^a-z0-9]+', '-', test.removeprefix('test_')).strip('-')}"
