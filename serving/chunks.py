@@ -15,7 +15,8 @@ SHOWN = 40  # bytes of a refused line
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 SIZE = rb"([0-9A-Fa-f]{1,15}+)(?:;%b(?:=(?:%b|%b))?+)*+\r\n" % (TOKEN, TOKEN, QUOTED)
-FIELD = rb"(?:%b:[\t -~\x80-\xff]*+)?+\r\n" % TOKEN  # or the empty line after the last one
+NEVER_LAST = rb"(?i:authorization|content-length|host|te|trailer|transfer-encoding):"  # RFC 9110, 6.5.1
+FIELD = rb"(?:(?!%b)%b:[\t -~\x80-\xff]*+)?+\r\n" % (NEVER_LAST, TOKEN)  # or the empty line after the last one
 
 
 class Frame(NamedTuple):
