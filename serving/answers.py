@@ -9,7 +9,7 @@ from serving.access_log import Entry
 from serving.files import Sending, SendingFile
 from serving.gunicorn_inside import FileWrapper, Response, has_body
 
-LARGE = 64 * 1024  # bytes that a slow reader may take long for
+LARGE = 16 * 1024  # bytes that a slow reader may take long for: more than a socket that takes any has room for
 
 
 class Answering:

@@ -2,6 +2,7 @@
 
 import fcntl
 import re
+import select
 import socket
 import ssl
 import struct
@@ -21,18 +22,19 @@ BARE_LF = re.compile(rb"(?<!\r)\n")
 
 class Connection:
     """`head`: what has arrived of the next request. `needed`: bytes that have to be there before a thread is worth it,
-    the body among them where it is small; 0: not known yet. `deadline`: monotonic seconds, while the loop has it."""
+    the body among them where it is small; 0: not known yet. `since` when it waits, and until when, its `deadline`:
+    monotonic seconds, while the loop has it."""
 
     __slots__ = (
-        "deadline", "fd", "head", "needed", "parser", "peer", "sending", "server", "sock", "streams_body",
-        "turned_away", "unsent",
+        "deadline", "fd", "head", "needed", "parser", "peer", "searched", "sending", "server", "since", "sock",
+        "streams_body", "turned_away", "unsent",
     )  # fmt: skip
 
     encrypted = False
 
     def __init__(self, cfg: Any, sock: socket.socket, peer: Any, server: Any, stall: float):
         self.sock, self.fd, self.peer, self.server = sock, sock.fileno(), peer, server
-        self.deadline = 0.0
+        self.since = self.deadline = 0.0
         self.sending: Sending | None = None
         self.unsent = 0
         self.turned_away = False
@@ -51,7 +53,7 @@ class Connection:
 
     def next_request(self, received: bytes = b"") -> None:
         """Start over, with what came along with the request before."""
-        self.head, self.needed, self.streams_body = received, 0, False
+        self.head, self.searched, self.needed, self.streams_body = received, 0, 0, False
 
     @property
     def idle(self) -> bool:
@@ -65,9 +67,10 @@ class Connection:
         """Whether a thread can do something with what has arrived: answer it, or refuse it. It never has to wait for
         the rest of a head, nor for a body that is as small as one."""
         if not self.needed:
-            end = self.head.find(b"\r\n\r\n")
-            if end < 0:
-                return len(self.head) >= HEAD_LIMIT or BARE_LF.search(self.head) is not None
+            start, self.searched = max(0, self.searched - 3), len(self.head)  # else each byte would cost all before it
+            end = self.head.find(b"\r\n\r\n", start)
+            if not 0 <= end <= HEAD_LIMIT:
+                return len(self.head) >= HEAD_LIMIT or BARE_LF.search(self.head, start) is not None
             head = self.head[: end + 2]
             small = SMALL_BODY.search(head) if NOT_COLLECTED.search(head) is None else None
             length = int(small[1]) if small else 0
@@ -104,6 +107,16 @@ class Connection:
         before, self.unsent = self.unsent, unsent
         return unsent != before
 
+    def left_over(self) -> bytes:
+        """What was read from the socket and is with nobody, where there is such a place."""
+        return b""
+
+    def takes_more(self) -> bool:
+        """Whether there is room for another small answer, or the client has to read first."""
+        ready = select.poll()
+        ready.register(self.fd, select.POLLOUT)
+        return bool(ready.poll(0))
+
     def for_thread(self) -> None:
         """A thread is about to use the socket."""
 
@@ -112,7 +125,7 @@ class TlsConnection(Connection):
     """The handshake and the head are read in the loop too; OpenSSL knows no call that does not wait, so the socket is
     switched when it changes hands."""
 
-    __slots__ = ("_shaking_hands",)
+    __slots__ = ("_shaking_hands", "_stall")
 
     encrypted = True
 
@@ -121,7 +134,7 @@ class TlsConnection(Connection):
 
     def prepare(self, stall: float) -> None:
         super().prepare(stall)
-        self._shaking_hands = True
+        self._shaking_hands, self._stall = True, stall
 
     def receive_now(self) -> bytes | None:
         self.sock.setblocking(False)
@@ -141,5 +154,11 @@ class TlsConnection(Connection):
     def send_now(self, content: bytes) -> int:
         return 0  # what OpenSSL has begun to send cannot be taken over by others: threads send
 
+    def end_of_answers(self) -> None:
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)  # SSLSocket's own would forget the encryption
+
+    def left_over(self) -> bytes:
+        return self.receive_now() or b"" if self.sock.pending() else b""  # type: ignore[attr-defined]
+
     def for_thread(self) -> None:
-        self.sock.setblocking(True)
+        self.sock.settimeout(self._stall)  # with OpenSSL the kernel's limits mean nothing: Python tries again

@@ -10,7 +10,7 @@ import gunicorn
 from gunicorn import http, sock, util
 from gunicorn.errors import ConfigError
 from gunicorn.http.body import ChunkedReader, LengthReader
-from gunicorn.http.errors import NoMoreData
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import FileWrapper, Response, create
@@ -22,15 +22,14 @@ USED = {
     ChunkedReader: (),
     LengthReader: (),
     RequestParser: ("__next__", "finish_body"),
-    SocketUnreader: ("take_buffered", "unread"),
+    SocketUnreader: ("chunk", "take_buffered", "unread"),
     Response: ("close", "force_close", "send_headers", "should_close", "start_response", "write"),
     Worker: ("handle_error", "init_process", "notify"),
 }
 
-__all__ = ["FileWrapper", "NoMoreData", "Response", "Worker", "create"]
+__all__ = ["FileWrapper", "LimitRequestHeaders", "NoMoreData", "Response", "Worker", "create"]
 
 close = util.close
-close_gently = util.close_graceful  # FIN, then a moment for the client to read the answer; waits up to 2 s
 http_date = util.http_date
 
 
@@ -64,6 +63,11 @@ class Frozen:
 def new_parser(cfg: Any, connection: Any, peer: Any) -> RequestParser:
     """Its `unreader` is given what was read already, and reads from the socket what is missing."""
     return http.get_parser(cfg, connection, peer)
+
+
+def read_no_more(parser: RequestParser) -> None:
+    """What the parser was given is all it gets: where it needs more, it raises NoMoreData."""
+    parser.unreader.chunk = lambda size_hint=None: b""
 
 
 def wrap_tls(cfg: Any, connection: Any) -> Any:

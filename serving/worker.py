@@ -19,9 +19,10 @@ from typing import Any, ClassVar, cast
 from serving import gunicorn_inside, heads
 from serving.answers import Answering
 from serving.bodies import BodyBroken, SocketBody
-from serving.connections import Connection, TlsConnection
+from serving.connections import HEAD_LIMIT, Connection, TlsConnection
 from serving.files import Sending
 
+ASLEEP = 1.0  # seconds without a byte
 LEFT_OVER, LEFT_WITHIN = 64 * 1024, 5.0  # bytes and seconds: what is read of a body that nobody wanted
 LEFT_MOMENT = 0.05  # seconds, where gunicorn reads it: it waits as long again for each of 1024 bytes
 READ, WRITE = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
@@ -89,7 +90,7 @@ class LoopWorker(gunicorn_inside.Worker):
         tick = 0.0
         while not done():
             if self.alive:
-                self.accept_more(len(self.open) < self.cfg.worker_connections or self.made_room())
+                self.accept_where_there_is_room()
             for descriptor, _ in self.epoll.poll(1.0 if self.alive else 0.1, 64):
                 self.happened(descriptor)
             if (now := time.monotonic()) >= tick:
@@ -123,6 +124,8 @@ class LoopWorker(gunicorn_inside.Worker):
                 self.epoll.unregister(descriptor)
 
     def accept(self, descriptor: int) -> None:
+        if len(self.open) >= self.cfg.worker_connections and not self.made_room():
+            return
         listener = self.listeners[descriptor]
         kind = TlsConnection if self.cfg.is_ssl else Connection
         try:
@@ -144,17 +147,25 @@ class LoopWorker(gunicorn_inside.Worker):
     def of_address(self, peer: Any) -> int:
         return sum(other.peer[0] == peer[0] for other in list(self.open)) if isinstance(peer, tuple) else 0
 
+    def accept_where_there_is_room(self) -> None:
+        self.accept_more(len(self.open) < self.cfg.worker_connections or bool(self.asleep(ASLEEP)))
+
+    def asleep(self, seconds: float) -> list[Connection]:
+        """Who has been idle for so long. Anybody else may have sent a request that we have not seen yet."""
+        since = time.monotonic() - seconds
+        return [waiting for waiting in list(self.waiting.values()) if waiting.idle and waiting.since < since]
+
     def made_room(self) -> bool:
         """At the limit whoever has been idle for longest goes: not being answered would be worse for the others."""
-        idle = [waiting for waiting in list(self.waiting.values()) if waiting.idle]
-        if idle:
-            self.drop(min(idle, key=lambda connection: connection.deadline))
-        return bool(idle)
+        asleep = self.asleep(ASLEEP)
+        if asleep:
+            self.drop(min(asleep, key=lambda connection: connection.since))
+        return bool(asleep)
 
     def all_ended(self) -> bool:
-        for connection in list(self.waiting.values()):
-            if connection.idle:
-                self.drop(connection)
+        """When stopping. Whoever has been idle for a while goes; the others may have sent a request already."""
+        for connection in self.asleep(self.limits.linger):
+            self.drop(connection)
         return not self.open
 
     def close_the_late(self, now: float) -> None:
@@ -171,9 +182,10 @@ class LoopWorker(gunicorn_inside.Worker):
 
     def wait(self, connection: Connection, events: int, seconds: float) -> None:
         """Give the connection to the loop. From any thread: epoll and dictionaries may be used so, nobody is woken."""
-        connection.deadline = time.monotonic() + seconds
-        self.waiting[connection.fd] = connection
+        connection.since = time.monotonic()
+        connection.deadline = connection.since + seconds
         self.epoll.register(connection.fd, events)
+        self.waiting[connection.fd] = connection  # last: from here on the loop may end it
 
     def stop_waiting(self, connection: Connection) -> None:
         del self.waiting[connection.fd]
@@ -211,13 +223,15 @@ class LoopWorker(gunicorn_inside.Worker):
             return
         with suppress(OSError):
             connection.send_now(self.busy)
-            connection.end_of_answers()
-        connection.turned_away = True
-        self.wait(connection, READ, self.limits.linger)
+        self.end(connection)
 
     def readable(self, connection: Connection) -> None:
         received = connection.receive_now()
         if received is None or (received and connection.turned_away):
+            return
+        if not received and connection.collects_body:  # it was cut: that is for the application to answer
+            self.stop_waiting(connection)
+            self.to_thread(connection)
             return
         if not received:
             self.drop(connection)
@@ -234,7 +248,13 @@ class LoopWorker(gunicorn_inside.Worker):
             self.to_thread(connection)
 
     def to_thread(self, connection: Connection) -> None:
-        self.queue(connection, self.bodies if connection.streams_body else self.others)
+        """Not before the client has read enough of earlier answers: a small one is written without waiting."""
+        if connection.takes_more():
+            self.queue(connection, self.bodies if connection.streams_body else self.others)
+        else:
+            connection.parser.unreader.unread(connection.head)
+            connection.sending = Sending(connection.sock, b"", keep=True, end=lambda whole: None)
+            self.wait(connection, WRITE, self.limits.stall)
 
     def answered_here(self, connection: Connection) -> bool:
         """Whether the request was short, and has its answer. The connection goes on waiting, for its next."""
@@ -263,7 +283,8 @@ class LoopWorker(gunicorn_inside.Worker):
             connection.sending = Sending(connection.sock, answer[sent:], keep=keep, end=lambda whole: None)
             self.wait(connection, WRITE, self.limits.stall)
         elif keep:
-            connection.deadline = time.monotonic() + self.cfg.keepalive
+            connection.since = time.monotonic()
+            connection.deadline = connection.since + self.cfg.keepalive
         else:
             self.drop(connection)
 
@@ -290,7 +311,7 @@ class LoopWorker(gunicorn_inside.Worker):
         connection.for_thread()
         after = self.send_on(connection) if connection.sending else self.answer(connection)
         if after is After.KEEP and self.alive:
-            connection.next_request(connection.parser.unreader.take_buffered())  # perhaps pipelined
+            connection.next_request(connection.parser.unreader.take_buffered() + connection.left_over())  # pipelined
             if connection.ready():
                 self.to_thread(connection)
             else:
@@ -299,16 +320,32 @@ class LoopWorker(gunicorn_inside.Worker):
             self.end(connection)
 
     def end(self, connection: Connection) -> None:
+        """There will be no more answers. The client has a moment to read the last one, which would be lost if we closed
+        while it still sends."""
+        if connection.sending is None:
+            connection.next_request()
+            connection.turned_away = True
+            with suppress(OSError):
+                connection.end_of_answers()
+                self.wait(connection, READ, self.limits.linger)
+                return
         self.forget(connection)
-        gunicorn_inside.close_gently(connection.sock)
+        gunicorn_inside.close(connection.sock)
 
     def answer(self, connection: Connection) -> After:
-        connection.parser.unreader.unread(connection.head)
+        connection.parser.unreader.unread(connection.head if connection.needed else connection.head[:HEAD_LIMIT])
+        if not connection.needed:  # no thread waits for the end of a head: this one is refused
+            gunicorn_inside.read_no_more(connection.parser)
         request = None
         try:
             request = next(connection.parser)
             return self.respond(connection, request)
-        except (StopIteration, gunicorn_inside.NoMoreData):
+        except StopIteration:
+            return After.CLOSE
+        except gunicorn_inside.NoMoreData:
+            if not connection.needed:
+                too_long = gunicorn_inside.LimitRequestHeaders("the head is too long")
+                self.handle_error(request, connection.sock, connection.peer, too_long)
             return After.CLOSE
         except OSError as problem:
             self.log.debug("A connection broke: %s", problem)
@@ -330,10 +367,10 @@ class LoopWorker(gunicorn_inside.Worker):
         try:
             rest = answering.begin(self.wsgi)
             keep = not response.should_close() and read_to_its_end(connection, body)
-        except BaseException:
+        except BaseException as problem:
             answering.end(False)
-            if response.headers_sent:  # another answer would be taken for a part of this one
-                self.log.exception("An answer broke off")
+            if response.headers_sent and not isinstance(problem, OSError):
+                self.log.exception("An answer broke off")  # another would be taken for a part of it
                 return After.CLOSE
             raise
         if rest is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3}) [^\r\n]*\r\n")
+STATUS = re.compile(rb"HTTP/1\.(\d) (\d{3}) [^\r\n]*\r\n")
 
 
 @dataclass(frozen=True)

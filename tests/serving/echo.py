@@ -1,11 +1,15 @@
 """A WSGI application that says what it was asked, so that a test sees whether the server understood it."""
 
+import atexit
+import functools
 import hashlib
 import json
 import os
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from gunicorn.http.errors import ParseException
@@ -16,10 +20,10 @@ BODY_TIMEOUT = float(os.environ.get("ECHO_BODY_TIMEOUT", "5"))
 
 
 def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """The first word of the path says what happens: echo, ignore, large/SIZE, file/SIZE, sleep/SECONDS, fail, stream."""
-    _, word, *arguments = environ["PATH_INFO"].split("/")
+    """The first word of the path says what is done: large/SIZE, file/SIZE, sleep/SECONDS, fail, stream; or echo."""
+    _, word, *arguments = [*environ["PATH_INFO"].split("/"), ""]
     answer = {"large": large, "file": file, "sleep": sleep, "fail": fail, "stream": stream}.get(word, echo)
-    return answer(environ, start_response, *arguments[:1])
+    return answer(environ, start_response, *filter(None, arguments[:1]))
 
 
 def headers_of(environ: Environ, length: int) -> list[tuple[str, str]]:
@@ -73,11 +77,16 @@ def large(environ: Environ, start_response: StartResponse, size: str = "1000000"
 
 
 def file(environ: Environ, start_response: StartResponse, size: str = "1000000") -> Any:
-    stored = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
-    stored.write(pattern(int(size)))
-    stored.seek(0)
     start_response("200 OK", headers_of(environ, int(size)))
-    return environ["wsgi.file_wrapper"](stored)
+    return environ["wsgi.file_wrapper"](open(stored(int(size)), "rb"))  # the server closes it
+
+
+@functools.cache
+def stored(size: int) -> str:
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        atexit.register(Path(file.name).unlink, missing_ok=True)
+        file.write(pattern(size))
+    return file.name
 
 
 def stream(environ: Environ, start_response: StartResponse, pieces: str = "3") -> Iterator[bytes]:
@@ -95,6 +104,7 @@ def fail(_environ: Environ, _start_response: StartResponse, *_: str) -> list[byt
     raise RuntimeError("asked to fail")
 
 
+@functools.cache
 def pattern(size: int) -> bytes:
     """Bytes of which no two stretches are alike."""
-    return b"".join(b"%015d\n" % number for number in range(size // 16 + 1))[:size]
+    return array("Q", range(size // 8 + 1)).tobytes()[:size]
