@@ -19,9 +19,11 @@ class Answering:
         self.iterable: Any = ()
         self.rest: Sending | None = None
 
-    def begin(self, application: Callable[..., Iterable[bytes]]) -> Any:
+    def begin(self, application: Callable[..., Iterable[bytes]], stopping: Callable[[], bool]) -> Any:
         """Call the application and write its answer; what is large, a file or bytes, is returned unsent."""
         self.iterable, response = application(self.environ, self.response.start_response), self.response
+        if stopping():
+            response.force_close()
         if isinstance(self.iterable, FileWrapper) and response.response_length is not None:
             response.send_headers()
             return self.iterable.filelike if has_body(response) else None

@@ -310,7 +310,7 @@ class LoopWorker(gunicorn_inside.Worker):
         """Deal with what the connection asks, then give it back or end it."""
         connection.for_thread()
         after = self.send_on(connection) if connection.sending else self.answer(connection)
-        if after is After.KEEP and self.alive:
+        if after is After.KEEP:  # also when stopping: the client was promised that it goes on
             connection.next_request(connection.parser.unreader.take_buffered() + connection.left_over())  # pipelined
             if connection.ready():
                 self.to_thread(connection)
@@ -360,12 +360,10 @@ class LoopWorker(gunicorn_inside.Worker):
         )
         environ["wsgi.multithread"] = True
         self.count_request()
-        if not self.alive:
-            response.force_close()
         body = self.offer_body(connection, request, environ)
         answering = Answering(response, environ, self.access_log)
         try:
-            rest = answering.begin(self.wsgi)
+            rest = answering.begin(self.wsgi, lambda: not self.alive)
             keep = not response.should_close() and read_to_its_end(connection, body)
         except BaseException as problem:
             answering.end(False)
