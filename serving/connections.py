@@ -94,6 +94,10 @@ class Connection:
         except BlockingIOError:
             return 0
 
+    def send_last(self, content: bytes) -> None:
+        """Nothing follows, so how much of it went out does not matter. Raises OSError as well."""
+        self.send_now(content)
+
     def end_of_answers(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)
 
@@ -153,6 +157,11 @@ class TlsConnection(Connection):
 
     def send_now(self, content: bytes) -> int:
         return 0  # what OpenSSL has begun to send cannot be taken over by others: threads send
+
+    def send_last(self, content: bytes) -> None:
+        if not self._shaking_hands:
+            self.sock.setblocking(False)
+            self.sock.send(content)
 
     def end_of_answers(self) -> None:
         socket.socket.shutdown(self.sock, socket.SHUT_WR)  # SSLSocket's own would forget the encryption

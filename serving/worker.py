@@ -130,13 +130,17 @@ class LoopWorker(gunicorn_inside.Worker):
         kind = TlsConnection if self.cfg.is_ssl else Connection
         try:
             sock, peer = listener.accept()
-            connection = kind(self.cfg, sock, peer, listener.getsockname(), self.limits.stall)
         except (BlockingIOError, ConnectionError):  # another worker was faster, or the client gave up
             return
         except OSError as problem:  # no descriptors or no memory: there may be some when others have ended
             self.log.error("No connection can be accepted: %s", problem)
             self.made_room()
             time.sleep(0.05)
+            return
+        try:
+            connection = kind(self.cfg, sock, peer, listener.getsockname(), self.limits.stall)
+        except OSError:  # the client has gone: with TLS it is seen here
+            gunicorn_inside.close(sock)
             return
         self.open.add(connection)
         if self.limits.per_address and self.of_address(peer) > self.limits.per_address:
@@ -222,7 +226,7 @@ class LoopWorker(gunicorn_inside.Worker):
             gunicorn_inside.close(connection.sock)
             return
         with suppress(OSError):
-            connection.send_now(self.busy)
+            connection.send_last(self.busy)
         self.end(connection)
 
     def readable(self, connection: Connection) -> None:

@@ -133,8 +133,8 @@ class Client:
         received = b""
         while more := self.receive():
             received += more
-            answers = answers_in(received)
-            if answers and answers[0].whole and answers[0].status != 100:
+            answers = [answer for answer in answers_in(received) if answer.status != 100]
+            if answers and answers[0].whole:
                 return answers[0]
         return answers_in(received)[0] if received else Answer(0, {}, b"", whole=False)
 
