@@ -97,8 +97,8 @@ class LoopWorker(gunicorn_inside.Worker):
                 tick = now + 1
                 self.notify()
                 self.close_the_late(now)
-                if self.ppid != os.getppid():  # gunicorn's master was killed
-                    os._exit(1)
+                if self.ppid != os.getppid():  # gunicorn's master was killed: end what is open, and go
+                    self.alive = False
 
     def happened(self, descriptor: int) -> None:
         if (connection := self.waiting.get(descriptor)) is not None:

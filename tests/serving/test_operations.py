@@ -130,11 +130,17 @@ def test_a_reload_replaces_the_processes_and_no_request_fails(start: Start) -> N
     assert "Traceback" not in server.log
 
 
-def test_a_process_whose_parent_was_killed_ends(start: Start) -> None:
+def test_a_process_whose_parent_was_killed_answers_what_is_open_and_ends(start: Start) -> None:
     server = start()
     (pid,) = server.workers
-    server.running.kill()
-    server.running.wait()
+    with Client(server) as open_request:
+        open_request.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nX-Tag: open\r\nContent-Length: 100000\r\n\r\nabc")
+        time.sleep(0.2)
+        server.running.kill()
+        server.running.wait()
+        time.sleep(1.5)
+        (answer,) = answers_in(open_request.send(99_997 * b"a").end().rest())
+        assert (answer.tag, answer.said["size"]) == ("open", 100_000)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5)
 
 
