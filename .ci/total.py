@@ -1,26 +1,30 @@
-"""Print one line that sums what pytest's result files say; exit 1 if a file is missing or empty, or a test failed."""
+"""Print one line that sums pytest's result files. Exit 1 if a stage or a test failed, or a suite ran no test."""
 
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+COUNTS = ("tests", "failures", "errors", "skipped")
 
-def main(files: list[str]) -> int:
-    totals = dict.fromkeys(("tests", "failures", "errors", "skipped"), 0)
-    incomplete = [file for file in files if not Path(file).is_file()]
-    for file in set(files) - set(incomplete):
-        suites = list(ElementTree.parse(file).getroot().iter("testsuite"))  # noqa: S314 - pytest wrote it
-        for count in totals:
-            totals[count] += sum(int(suite.get(count, "0")) for suite in suites)
-        if not any(int(suite.get("tests", "0")) for suite in suites):
-            incomplete.append(file)
-    for file in incomplete:
-        print(f"{file}: no test ran")
-    failed = totals["failures"] + totals["errors"] + len(incomplete)
-    print(f"{totals['skipped']} skipped")
-    print(f"{totals['tests'] - totals['failures'] - totals['errors'] - totals['skipped']} passed, {failed} failed")
+
+def main(failed_stages: int, files: list[str]) -> int:
+    tests, failures, errors, skipped = (sum(counts) for counts in zip(*map(counted, files), strict=True))
+    print(f"{skipped} skipped")
+    failed = max(failures + errors, failed_stages)  # a stage may fail without a test, and nothing may look like success
+    print(f"{tests - failures - errors - skipped} passed, {failed} failed")
     return 1 if failed else 0
 
 
+def counted(file: str) -> list[int]:
+    """The counts of one suite; a suite that did not run counts as one error."""
+    if Path(file).is_file():
+        suites = list(ElementTree.parse(file).getroot().iter("testsuite"))  # noqa: S314 - pytest wrote it
+        counts = [sum(int(suite.attrib[count]) for suite in suites) for count in COUNTS]
+        if counts[0]:
+            return counts
+    print(f"{file}: no test ran")
+    return [1, 0, 1, 0]
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

@@ -9,6 +9,7 @@ from layers.models import Blob
 from oci.digests import Digest
 from oci.errors import RangeUnsatisfiable, Unsupported
 from oci.scopes import Scope
+from repositories.connections import let_go_of_connection
 from storage.driver import blobs
 from wire import caching
 from wire.files import ObjectResponse
@@ -58,7 +59,9 @@ def content(blob: Blob, part: slice | None) -> ObjectResponse:
     headers = described(blob) | {"Content-Length": str(stop - start)}
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
-    return ObjectResponse(services.read(blob, start, stop), status=206 if part else 200, headers=headers)
+    reader = services.read(blob, start, stop)
+    let_go_of_connection()
+    return ObjectResponse(reader, status=206 if part else 200, headers=headers)
 
 
 def described(blob: Blob) -> dict[str, str]:

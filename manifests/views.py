@@ -14,6 +14,7 @@ from oci.errors import ManifestInvalid, ManifestTooLarge, TooManyTags, Unsupport
 from oci.media_types import INDEX
 from oci.names import is_tag, parse_reference
 from oci.scopes import Scope
+from repositories.connections import let_go_of_connection
 from repositories.models import Repository
 from wire import caching
 from wire.bodies import Body
@@ -37,6 +38,7 @@ class ManifestView(RegistryView):
 
     def put(self, request, name, reference):
         digests, tags = target(request, reference)
+        let_go_of_connection()
         content = Body(request).read(settings.REGISTRY_MANIFEST_LIMIT)
         if content is None:
             raise ManifestTooLarge(f"{settings.REGISTRY_MANIFEST_LIMIT} bytes are accepted (REGISTRY_MANIFEST_LIMIT)")

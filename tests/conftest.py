@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.contrib.auth.models import Permission
 
@@ -12,6 +13,9 @@ from access.models import User
 from tests import integrity
 from tests.registry import PASSWORD, Registry
 
+hypothesis.settings.register_profile("busy", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("busy")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
@@ -19,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "damages_storage: objects are changed behind the registry's back",
     ):
         config.addinivalue_line("markers", marker)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Hostile values are long; their names need not be."""
+    return f"{val[:30]!r} and so on, {len(val)}" if isinstance(val, str | bytes) and len(val) > 80 else None
 
 
 def uses_database(request: pytest.FixtureRequest) -> bool:

@@ -16,6 +16,7 @@ register(shutil.rmtree, os.environ["REGISTRY_DATA"], ignore_errors=True)
 from registry_site.settings import *  # noqa: E402, F403 - after the environment is as it has to be
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+WHITENOISE_AUTOREFRESH = True  # or every test client would look through all static files before its first request
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
     # A file, as in production: threads that share a database in memory lock each other out in other ways.

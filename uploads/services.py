@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Protocol
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
@@ -26,6 +26,7 @@ from oci.errors import (
     UploadBusy,
     UploadSuperseded,
 )
+from repositories.connections import let_go_of_connection
 from repositories.models import Repository
 from storage.driver import Buffer, ObjectBusy, ObjectDamaged, ObjectMissing, Writer, blobs
 from uploads.hashing_beside import hashing_beside
@@ -188,12 +189,6 @@ def fenced(upload_id: uuid.UUID, generation: uuid.UUID) -> Iterator[tuple[Upload
         raise UploadBusy(str(upload_id)) from None
     except ObjectMissing:
         raise BlobUploadUnknown(str(upload_id)) from None
-
-
-def let_go_of_connection() -> None:
-    """Bytes may move for hours: on PostgreSQL the connection goes back meanwhile. SQLite's is the thread's own."""
-    if connection.vendor == "postgresql" and not connection.in_atomic_block:
-        connection.close()
 
 
 # --- Behind the fence -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.conf import settings
 from gunicorn.http.errors import ParseException
 from rest_framework.request import Request
 
-from oci.errors import SizeInvalid
+from oci.errors import RequestInvalid, SizeInvalid
 from serving.bodies import SocketBody
 
 BLOCK = 256 * 1024  # bytes read from `wsgi.input` at a time
@@ -20,6 +20,7 @@ BLOCK = 256 * 1024  # bytes read from `wsgi.input` at a time
 
 class Body:
     """The bytes a client sends, once, in blocks. `broken` says why they ended too early; empty: they did not.
+    Raises RequestInvalid for a body that is coded in other ways than in chunks.
 
     `length`: bytes announced by `Content-Length`, or None for a chunked body.
     `expected`: bytes that have to come, where the client said so; set it before reading to refuse a longer body.
@@ -27,8 +28,10 @@ class Body:
 
     def __init__(self, request: Request):
         environ = request.META
-        chunked = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower() == "chunked"
-        self.length = None if chunked else int(environ.get("CONTENT_LENGTH") or 0)
+        coding = environ.get("HTTP_TRANSFER_ENCODING", "").strip().lower()
+        if coding not in ("", "chunked"):
+            raise RequestInvalid(coding[:100], "the only transfer coding that the registry takes is chunked")
+        self.length = None if coding else int(environ.get("CONTENT_LENGTH") or 0)
         self.expected = self.length
         self.received = 0
         self.broken = ""

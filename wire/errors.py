@@ -34,7 +34,10 @@ def exception_handler(problem: Exception, context: dict) -> HttpResponse:
     """DRF's door: what a view raised. The challenge of a 401 is the authenticator's."""
     view, request = context["view"], context["request"]
     error = translate(problem)
-    headers = view.error_headers(error) if hasattr(view, "error_headers") else {}
+    try:
+        headers = view.error_headers(error) if hasattr(view, "error_headers") else {}
+    except DatabaseError as another:  # they are looked up there, and without them the answer would be half of one
+        error, headers = translate(another), {}
     if error.status == 401 and (challenge := view.get_authenticate_header(request)):
         headers["WWW-Authenticate"] = challenge
     if error.status == 405:  # also of a method that is only switched off

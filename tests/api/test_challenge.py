@@ -1,7 +1,7 @@
 """What every answer below /v2/ has in common, and how a client is told what it needs."""
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.urls import get_resolver
 
 from tests.registry import Registry, basic, challenge, refusal
@@ -129,9 +129,7 @@ def test_every_answer_carries_the_registrys_headers(method, path, owner):
     assert "Vary" not in answer.headers
 
 
-@pytest.mark.parametrize(
-    "path", ["/v2/nowhere", "/v2/team/app/", "/v2/team/app/tags", "/v2/team/app/blobs/uploads/a/b"]
-)
+@pytest.mark.parametrize("path", ["/v2/nowhere", "/v2/team/app/", "/v2/team/app/tags", "/v2/a/blobs/uploads/b/c"])
 def test_an_unknown_route_is_404_in_the_envelope_and_no_redirect(path, owner):
     assert refusal(owner.ask("GET", path)) == (404, "NAME_UNKNOWN")
     assert owner.ask("HEAD", path).content == b""
@@ -165,6 +163,11 @@ def test_a_method_that_a_route_does_not_have_is_405_with_those_it_has(method, pa
 def test_the_table_of_methods_above_has_every_route():
     distribution = next(entry for entry in get_resolver().url_patterns if str(entry.pattern) == "v2/")
     assert len(ALLOWED) == len(distribution.url_patterns)
+
+
+def test_no_transaction_spans_a_request():
+    """Bytes move for hours; a database would wait as long."""
+    assert not connection.settings_dict["ATOMIC_REQUESTS"]
 
 
 def test_a_refused_host_is_answered_in_the_envelope(anonymous, settings):

@@ -108,8 +108,10 @@ class Files:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     def begins_with(self, key: str, content: bytes) -> bool:
-        with (self.directory / key).open("rb") as file:
+        path = self.directory / key
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
             return file.read(len(content)) == content
+        return False
 
 
 @contextlib.contextmanager

@@ -18,6 +18,10 @@ PATIENCE = 60.0  # seconds until the server has to be there again
 SHARED = range(1, 40)  # seeds of layers that every pusher pushes now and then
 
 
+class UploadLost(AssertionError):
+    """The registry does not know an upload of which it has acknowledged no byte."""
+
+
 class Pusher:
     """`push_images` runs in a thread. Any answer that should not be raises AssertionError there."""
 
@@ -55,19 +59,27 @@ class Pusher:
 
     def push_blob(self, seed: int, size: int) -> bytes | None:
         """The blob, or None where it was told to stop in between: then an upload stays open."""
-        content = content_of(seed, size)
+        while True:
+            try:
+                return self.push_upload(seed, content_of(seed, size))
+            except UploadLost:
+                if not self.repository.may_forget_empty_uploads:
+                    raise
+
+    def push_upload(self, seed: int, content: bytes) -> bytes | None:
         upload = Thing(self.repository.name, self.patiently(self.repository.open_upload))
-        self.journal.acknowledged("upload", upload, seed=seed, size=size)
+        known = {"seed": seed, "size": len(content)}
+        self.journal.acknowledged("upload", upload, **known)
         at = 0
-        while at < size:
+        while at < len(content):
             if self.stop.is_set() and self.chance.random() < 0.3:
                 return None
             at = self.push_piece(upload.name, content, at)
-            self.journal.acknowledged("upload", upload, seed=seed, size=size, stored=at)
+            self.journal.acknowledged("upload", upload, **known, stored=at)
         blob = Thing(self.repository.name, digest_of(content))
-        self.journal.asked("upload", upload, seed=seed, size=size, ending=True)
+        self.journal.asked("upload", upload, **known, ending=True)
         self.journal.asked("blob", blob)
-        self.accepted(lambda: self.repository.finish(upload.name, blob.name), 201)
+        self.accepted(lambda: self.repository.finish(upload.name, blob.name), 201, empty=not content)
         self.journal.acknowledged("blob", blob)
         return content
 
@@ -80,6 +92,8 @@ class Pusher:
             answer = self.repository.ask("PATCH", location, part(at, piece) | headers, body)
         except BROKEN:
             answer = self.patiently(lambda: self.repository.ask("GET", location))
+        if answer.status == 404 and at == 0:
+            raise UploadLost(answer)
         # 409 and 416: the request that broke begins only now, or was still ending when the registry was asked.
         assert answer.status in (202, 204, 409, 416), answer
         assert max(answer.stored, 1) >= at, f"{at} bytes were acknowledged, and now: {answer}"
@@ -102,10 +116,12 @@ class Pusher:
 
     # --- While servers die --------------------------------------------------------------------------------------------
 
-    def accepted(self, request: Callable[[], Answer], status: int) -> None:
+    def accepted(self, request: Callable[[], Answer], status: int, empty: bool = False) -> None:
         """Repeat what may be repeated until it is answered; 409 means that a try that broke begins only now."""
         while (answer := self.patiently(request)).status == 409:
             time.sleep(0.1)
+        if answer.status == 404 and empty:
+            raise UploadLost(answer)
         assert answer.status == status, f"{status} was due, came: {answer}"
 
     def patiently(self, request: Callable[[], T]) -> T:

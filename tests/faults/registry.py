@@ -53,6 +53,8 @@ def token_for(server: Server, *names: str) -> str:
 class Repository:
     """One repository of a server, as a client with a token sees it."""
 
+    may_forget_empty_uploads = False
+
     def __init__(self, server: Server, name: str, token: str = ""):
         self.server, self.name = server, name
         self.token = token or token_for(server, name)

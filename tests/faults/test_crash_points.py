@@ -1,4 +1,4 @@
-"""A worker that dies at a chosen system call of a request: the retry is answered, and nothing half-done is visible.
+"""A worker that dies, or whose disk fails, at a chosen system call: the retry succeeds, nothing half-done is visible.
 
 `strace` kills it there, so the points are those at which something becomes durable, or is about to be said.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.faults import audit
-from tests.faults.conftest import SETTINGS, count, needs
+from tests.faults.conftest import SETTINGS, count, done, needs
 from tests.faults.journal import Journal, Thing
 from tests.faults.pusher import BROKEN
 from tests.faults.registry import Repository, digest_of, image_of
@@ -39,21 +39,29 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def dying_at(server: Server, call: str, when: int) -> Iterator[None]:
-    """The worker is killed at its `when`-th call from now on, which has to come while the block runs."""
+def injected(server: Server, call: str, what: str, when: int) -> Iterator[subprocess.Popen[bytes]]:
+    """While the block runs `what` happens at the worker's `when`-th call from now on."""
     [worker] = server.pids("worker")
     command = ["strace", "-f", "-p", str(worker), "-e", f"trace={call}", "-o", "/dev/null"]
-    inject = ["-e", f"inject={call}:signal=SIGKILL:when={when}"]
-    with subprocess.Popen([*command, *inject], stderr=subprocess.PIPE) as strace:
+    with subprocess.Popen([*command, "-e", f"inject={call}:{what}:when={when}"], stderr=subprocess.PIPE) as strace:
         assert strace.stderr is not None
         assert b"attached" in strace.stderr.readline()
         try:
-            yield
-            strace.wait(10)  # it ends with what it traces
+            yield strace
         finally:
             strace.kill()  # asked politely in the wrong moment it would wait for a process that is dead already
+
+
+@contextmanager
+def dying_at(server: Server, call: str, when: int) -> Iterator[None]:
+    """The worker is killed there, which has to happen while the block runs."""
+    [worker] = server.pids("worker")
+    with injected(server, call, "signal=SIGKILL", when) as strace:
+        yield
+        strace.wait(10)  # it ends with what it traces
     assert worker not in server.pids("worker"), f"it has not come to {call} number {when}"
     wait_until(lambda: server.pids("worker") and server.ready(), 30)
+    done("crashes at a chosen system call")
 
 
 def died(request: Callable[[], Answer]) -> None:
@@ -135,3 +143,37 @@ def test_after_a_crash_in_a_cancel_the_upload_can_be_cancelled_again(
         died(lambda: repository.ask("DELETE", location))
     assert repository.ask("DELETE", location).status in (204, 404)
     assert repository.ask("GET", location).status == 404
+
+
+def assert_unavailable(answer: Answer) -> None:
+    assert (answer.status, answer.codes) == (503, ["UNAVAILABLE"]), answer
+    assert answer.headers["Retry-After"]
+    done("requests in which the disk failed")
+
+
+@pytest.mark.parametrize(("call", "when"), points("write", "ftruncate", "fdatasync:3", "fsync:2", "pwrite64:2"))
+def test_a_chunk_that_the_disk_does_not_take_is_refused_and_can_be_sent_again(
+    traced: Server, chance: random.Random, call: str, when: int
+) -> None:
+    repository, content = Repository(traced, NAME), chance.randbytes(SIZE)
+    location = repository.open_upload()
+    with injected(traced, call, "error=EIO", when):
+        assert_unavailable(repository.append(location, content, 0))
+    assert repository.stored(location) == 0
+    repository.go_on(location, content, 0)
+    assert repository.finish(location, digest_of(content)).status == 201
+    assert repository.blob(digest_of(content)).body == content
+
+
+@pytest.mark.parametrize(("call", "when"), points("write", "fdatasync:3", writes=WRITES))
+def test_a_put_that_the_disk_does_not_take_is_refused_and_can_be_repeated(
+    traced: Server, chance: random.Random, call: str, when: int
+) -> None:
+    repository, content, at = Repository(traced, NAME), chance.randbytes(SIZE), SIZE * 2 // 3
+    location, digest = repository.open_upload(), digest_of(content)
+    repository.go_on(location, content[:at], 0)
+    with injected(traced, call, "error=EIO", when):
+        assert_unavailable(repository.finish(location, digest, content[at:], at))
+    assert repository.blob(digest, "HEAD").status == 404
+    assert repository.finish(location, digest, content[at:], at).status == 201
+    assert repository.blob(digest).body == content

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import audit
-from tests.faults.conftest import count
+from tests.faults.conftest import count, done
 from tests.faults.journal import Journal
 from tests.faults.pusher import Pusher
 from tests.faults.registry import Repository, digest_of, image_of, token_for
@@ -51,6 +51,7 @@ def test_six_clients_that_push_the_same_image_at_once_all_succeed_fifty_times(
             pulled = repository.manifest(f"round-{round_}")
             assert pulled.body == image_of(blobs[0], blobs[1:])
             assert [repository.blob(digest_of(blob)).body for blob in blobs] == blobs
+            done("images pushed by six clients at once")
 
 
 def test_eight_clients_pull_byte_for_byte_while_others_push(
@@ -81,4 +82,4 @@ def test_eight_clients_pull_byte_for_byte_while_others_push(
         pushed = sum(future.result(60) for future in pushing)
     assert min(pulled) > 0
     assert pushed > 4
-    print(f"{sum(pulled)} objects pulled while {pushed} images were pushed")
+    done("objects pulled by eight clients while four pushed", sum(pulled))

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import pytest
 
-from tests.faults.conftest import count
+from tests.faults.conftest import count, done
 from tests.faults.registry import Repository, content_of, digest_of
 from tests.faults.wire import STREAMED, Cut, Exchange, chunked, closing, part
 from tests.server import Server, wait_until
@@ -66,6 +66,7 @@ def cut_once(server: Server, chance: random.Random, form: Form, cut: Cut) -> Non
             answer = exchange.answer(within=5)
             assert answer.status in (404, 409, 416), answer  # 404: meanwhile the upload has become a blob
     assert repository.blob(digest).body == content
+    done(f"pushes cut by {cut}, resumed, byte for byte")
 
 
 @pytest.mark.parametrize("cut", Cut)

@@ -1,21 +1,19 @@
 """`kill -9` of any process under twelve pushing clients: nothing that was acknowledged is lost."""
 
+import contextlib
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from tests.faults import audit
-from tests.faults.conftest import SETTINGS, count, needs
+from tests.faults.conftest import SETTINGS, count, done, needs, postgres_is_there
 from tests.faults.journal import Journal
 from tests.faults.pusher import Pusher
 from tests.faults.registry import Repository, token_for
@@ -29,13 +27,20 @@ VICTIMS = ("all", "worker", "all", "parent", "all", "gunicorn", "all", "backgrou
 LONGEST = 120.0  # seconds in which a client that was told to stop has to have ended
 
 
-@contextmanager
-def pushing(server: Server, token: str, journal: Journal, chance: random.Random, prefix: str) -> Iterator[list[Pusher]]:
+@contextlib.contextmanager
+def pushing(
+    server: Server,
+    token: str,
+    journal: Journal,
+    chance: random.Random,
+    prefix: str,
+    repository: type[Repository] = Repository,
+) -> Iterator[list[Pusher]]:
     """Twelve clients push while the block runs; what any of them complains about is raised at its end."""
-    repositories = [Repository(server, NAMES[index % len(NAMES)], token) for index in range(CLIENTS)]
+    repositories = [repository(server, NAMES[index % len(NAMES)], token) for index in range(CLIENTS)]
     pushers = [
-        Pusher(repository, journal, f"{prefix}-{index}", random.Random(chance.random()))
-        for index, repository in enumerate(repositories)
+        Pusher(each, journal, f"{prefix}-{index}", random.Random(chance.random()))
+        for index, each in enumerate(repositories)
     ]
     with ThreadPoolExecutor(CLIENTS) as threads:
         running = [threads.submit(pusher.push_images) for pusher in pushers]
@@ -51,9 +56,20 @@ def pushing(server: Server, token: str, journal: Journal, chance: random.Random,
 def kill_everything(server: Server) -> None:
     """All processes at once, as the kernel does it when the machine has no memory left."""
     assert server.process is not None
-    for pid in [pid for which in get_args(Which) for pid in server.pids(which)]:
+    for pid in [*server.pids("parent"), *server.pids("gunicorn")]:
+        os.kill(pid, signal.SIGSTOP)  # or else they might bear another meanwhile
+    family = [pid for which in get_args(Which) for pid in server.pids(which)]
+    for pid in family:
         os.kill(pid, signal.SIGKILL)
     server.process.wait()
+    wait_until(lambda: not any(map(lives, family)))
+
+
+def lives(pid: int) -> bool:
+    """A process that nobody has waited for has no command line."""
+    with contextlib.suppress(OSError):
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    return False
 
 
 def kill(server: Server, victim: str, journal: Journal) -> list[str]:
@@ -72,8 +88,7 @@ def kill(server: Server, victim: str, journal: Journal) -> list[str]:
 
 @pytest.fixture
 def on_postgres(tmp_path: Path) -> Iterator[Server]:
-    programs = shutil.which("postgres") or [*Path("/usr/lib/postgresql").glob("*/bin/postgres")]
-    needs(programs and find_spec("psycopg"), "PostgreSQL and psycopg")
+    needs(postgres_is_there(), "PostgreSQL and psycopg")
     from tests.postgres import Postgres
 
     with Postgres() as cluster, Server(tmp_path / "data", SETTINGS | {"REGISTRY_DATABASE_URL": cluster.url}) as server:
@@ -93,7 +108,7 @@ def test_nor_does_it_on_postgresql(on_postgres: Server, chance: random.Random, t
 
 
 def killed_again_and_again(server: Server, chance: random.Random, path: Path, cycles: int, name: str) -> None:
-    token, images, acknowledged = token_for(server, *NAMES), 0, 0
+    token = token_for(server, *NAMES)
     journals = [Journal(path / f"journal-{cycle}") for cycle in range(cycles)]
     for cycle, journal in enumerate(journals):
         victim = VICTIMS[cycle % len(VICTIMS)]
@@ -103,8 +118,9 @@ def killed_again_and_again(server: Server, chance: random.Random, path: Path, cy
         expected = journal.expected()
         problems += audit.served(server, token, expected)
         assert problems == [], f"kill of {victim} in cycle {cycle}"
-        images, acknowledged = images + sum(p.images for p in pushers), acknowledged + expected.acknowledgements
-    print(f"{cycles} kills, {images} images, {acknowledged} acknowledgements, none lost")
+        done(f"kills of {victim} under twelve pushers")
+        done("acknowledgements before, while and after something was killed", expected.acknowledgements)
+        done("images pushed by those twelve", sum(pusher.images for pusher in pushers))
     assert server.stop() == 0
     for journal in journals:
         assert audit.stored(server, journal.expected()) == []

@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from tests.faults.conftest import done
 from tests.faults.registry import Repository
 from tests.faults.wire import CHUNK, STREAMED, Exchange
 from tests.server import Server, Which
@@ -57,9 +58,9 @@ def test_a_5_gib_layer_is_pushed_and_pulled_with_every_process_under_200_mib(
     assert finished.status == 201, finished
     assert pulled(repository, digest) == (SIZE, digest)
     peaks = largest(fresh)
-    print(peaks)
     assert len(peaks) == 5
     assert all(peak < RESIDENT for peak in peaks.values()), peaks
+    done("MiB at most in any process while 5 GiB were pushed and pulled", max(peaks.values()) // 1024)
 
 
 def pulled(repository: Repository, digest: str) -> tuple[int, str]:

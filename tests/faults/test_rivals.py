@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.conftest import count
+from tests.faults.conftest import count, done
 from tests.faults.registry import Repository, digest_of
 from tests.faults.wire import STREAMED, Answer, Exchange, closing, part
 from tests.server import Server
@@ -62,6 +62,7 @@ def test_a_newer_writer_proceeds_and_the_silent_ones_end_soon(
         finished = repository.finish(location, digest_of(content))
         assert finished.status == 201, finished
         assert repository.blob(digest_of(content)).body == content
+        done("uploads taken over from silent writers")
 
 
 def test_a_writer_that_still_sends_is_told_that_it_was_superseded(server: Server, chance: random.Random) -> None:
@@ -96,6 +97,7 @@ def test_of_several_that_write_at_once_one_wins_and_the_upload_has_its_bytes_alo
             finished = repository.finish(location, digest_of(winner))
             assert finished.status == 201, finished
             assert repository.blob(digest_of(winner)).body == winner
+            done("uploads that several wrote to at the same moment")
 
 
 def test_chunks_without_a_range_that_come_at_once_are_stored_one_after_the_other_or_not_at_all(
@@ -118,6 +120,7 @@ def test_chunks_without_a_range_that_come_at_once_are_stored_one_after_the_other
             finished = repository.finish(location, digest_of(content))
             assert finished.status == 201, finished
             assert repository.blob(digest_of(content)).body == content
+            done("uploads that several wrote to at the same moment")
 
 
 @pytest.mark.parametrize("begin", [streaming, closing_put])
@@ -136,6 +139,7 @@ def test_a_cancel_ends_a_request_in_progress(
             assert answer.codes[0].startswith("BLOB_UPLOAD_")
         assert repository.ask("GET", location).status == 404
         assert repository.blob(digest_of(content), "HEAD").status == 404
+        done("uploads cancelled in the middle of a request")
 
 
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
@@ -156,3 +160,4 @@ def test_a_cancel_at_the_same_moment_ends_one_of_the_two_cleanly(
                 assert outcome in {(201, 404, True), (404, 204, False), (409, 204, False), (201, 409, True)}, outcome
             else:
                 assert outcome in {(202, 204, False), (404, 204, False), (409, 204, False), (202, 409, False)}, outcome
+            done("uploads cancelled at the same moment as a request")

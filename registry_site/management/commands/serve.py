@@ -48,7 +48,11 @@ def _web(listener: socket.socket) -> Child:
         name="The web server",
         command=[*gunicorn, "--bind", f"fd://{descriptor}", "registry_site.wsgi"],
         descriptors=(descriptor,),
-        environment={"GUNICORN_CMD_ARGS": ""},  # all settings are REGISTRY_*
+        environment={
+            "GUNICORN_CMD_ARGS": "",  # all settings are REGISTRY_*
+            # glibc would raise this by itself, and keep in every thread what a large manifest once needed.
+            "MALLOC_MMAP_THRESHOLD_": str(512 * 1024),
+        },
     )
 
 
