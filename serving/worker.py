@@ -61,6 +61,8 @@ class LoopWorker(gunicorn_inside.Worker):
     busy: ClassVar[bytes] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     access_log: ClassVar[bool] = False
 
+    alive: bool
+
     def init_process(self) -> None:
         gunicorn_inside.check()
         self.cfg: Any = gunicorn_inside.Frozen(self.cfg)
