@@ -192,9 +192,10 @@ def test_clients_that_leave_are_no_news(start: Start) -> None:
 
 def test_at_the_limit_whoever_has_been_idle_for_longest_gives_way(start: Start) -> None:
     server = start(settings=("--worker-connections", "5"))
-    with clients(server, 5, GET) as idle:
-        for client in idle:
-            assert client.answer().tag == "healthy"
+    with clients(server, 5) as idle:
+        for client in idle:  # one after the other, so that the first is the one that waits for longest
+            assert client.send(GET).answer().tag == "healthy"
+            time.sleep(0.05)
         with Client(server) as late:
             time.sleep(1.5)  # it does not hurry, and is not the one to go
             assert late.send(GET).answer().tag == "healthy"
