@@ -13,7 +13,8 @@ import gunicorn.http.message
 from django.conf import settings
 
 from registry_site.supervisor import OPEN_REQUESTS_GRACE, end_with_parent
-from serving.worker import Limits, LoopWorker
+from serving.loop import Limits
+from serving.worker import LoopWorker
 
 # A manifest may be pushed with a hundred tags of 128 characters, all in the request line. gunicorn's limit is 8190
 # whatever is asked for, except for "no limit at all", which would let one client fill the memory.

@@ -8,7 +8,8 @@ from typing import Any
 
 import gunicorn.http.message
 
-from serving.worker import Limits, LoopWorker
+from serving.loop import Limits
+from serving.worker import LoopWorker
 
 gunicorn.http.message.MAX_REQUEST_LINE = 32 * 1024  # as in registry_site.gunicorn_conf
 limit_request_line = 32 * 1024
