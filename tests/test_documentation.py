@@ -7,8 +7,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_configuration_lists_every_setting_that_is_read_and_no_other():
-    read = set(re.findall(r'(?:env\.\w+|secret)\(\s*"(REGISTRY_\w+)"', (ROOT / "registry_site/settings.py").read_text()))
-    listed = re.findall(r"^\| `(REGISTRY_\w+)`(?:, `(REGISTRY_\w+)`)?", (ROOT / "docs/configuration.md").read_text(), re.M)
+    settings, document = (ROOT / "registry_site/settings.py").read_text(), (ROOT / "docs/configuration.md").read_text()
+    read = set(re.findall(r'(?:env\.\w+|secret)\(\s*"(REGISTRY_\w+)"', settings))
+    listed = re.findall(r"^\| `(REGISTRY_\w+)`(?:, `(REGISTRY_\w+)`)?", document, re.M)
     assert len(read) > 20
     assert {name for row in listed for name in row if name} == read
 
