@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hypothesis
@@ -36,18 +37,23 @@ def uses_database(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def storage(request: pytest.FixtureRequest) -> Iterator[None]:
     """Each test that uses the database has storage of its own too, and afterwards the two have to agree."""
     if not uses_database(request):
         yield
         return
     request.getfixturevalue("db")
     settings = request.getfixturevalue("settings")
-    blobs = settings.STORAGES["blobs"] | {"OPTIONS": {"location": tmp_path_factory.mktemp("blobs")}}
-    settings.STORAGES = settings.STORAGES | {"blobs": blobs}
     for module in (failures, passwords, revocations):
         module.forget()
-    yield
+    with TemporaryDirectory(prefix="layerstore-blobs-") as directory:
+        blobs = settings.STORAGES["blobs"] | {"OPTIONS": {"location": directory}}
+        settings.STORAGES = settings.STORAGES | {"blobs": blobs}
+        yield
+        check_integrity(request)
+
+
+def check_integrity(request: pytest.FixtureRequest) -> None:
     marked = {marker.name for marker in request.node.iter_markers()}
     checks = list(integrity.INDEX)
     checks += [] if "damages_storage" in marked else integrity.STORAGE

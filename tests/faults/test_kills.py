@@ -53,16 +53,21 @@ def pushing(
             future.result(LONGEST)
 
 
+def family(server: Server) -> list[int]:
+    """All its processes, of which it cannot get another any more."""
+    for pid in [*server.pids("parent"), *server.pids("gunicorn")]:
+        os.kill(pid, signal.SIGSTOP)
+    return [pid for which in get_args(Which) for pid in server.pids(which)]
+
+
 def kill_everything(server: Server) -> None:
     """All processes at once, as the kernel does it when the machine has no memory left."""
     assert server.process is not None
-    for pid in [*server.pids("parent"), *server.pids("gunicorn")]:
-        os.kill(pid, signal.SIGSTOP)  # or else they might bear another meanwhile
-    family = [pid for which in get_args(Which) for pid in server.pids(which)]
-    for pid in family:
+    pids = family(server)
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
     server.process.wait()
-    wait_until(lambda: not any(map(lives, family)))
+    wait_until(lambda: not any(map(lives, pids)))
 
 
 def lives(pid: int) -> bool:

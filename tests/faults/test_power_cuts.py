@@ -7,6 +7,7 @@ import fcntl
 import os
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -19,7 +20,7 @@ from tests.faults import audit
 from tests.faults.conftest import SETTINGS, count, done, needs
 from tests.faults.journal import Journal
 from tests.faults.registry import Repository, token_for
-from tests.faults.test_kills import NAMES, kill_everything, pushing
+from tests.faults.test_kills import NAMES, family, kill_everything, pushing
 from tests.faults.wire import Answer
 from tests.server import Server, wait_until
 
@@ -65,6 +66,21 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         disk.unmount()
 
 
+def freeze(server: Server) -> None:
+    """Nothing is answered any more when the power goes. That has to be before: ext4 reports success for an fdatasync
+    in the midst of which it is shut down, though nothing was written, and who believes that would be told so."""
+    pids = family(server)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(stopped_or_in_the_kernel(pid) for pid in pids))
+
+
+def stopped_or_in_the_kernel(pid: int) -> bool:
+    """Every thread; one that waits for the disk stops before it gets to know what came of it."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] in "TD" for stat in stats)
+
+
 class Waiting(Repository):
     """A client that takes "not available" for no answer, and tries again."""
 
@@ -85,8 +101,8 @@ def test_nothing_acknowledged_is_lost_when_the_power_goes(disk: Disk, chance: ra
         for cycle, journal in enumerate(journals):
             with pushing(server, token, journal, chance, f"cut-{cycle}", Waiting):
                 time.sleep(chance.uniform(0.3, 2.0))
+                freeze(server)
                 disk.cut_power()
-                time.sleep(chance.choice((0, 0.5)))  # a server that goes on for a moment has nothing to promise
                 kill_everything(server)
                 disk.unmount()
                 disk.mount()
