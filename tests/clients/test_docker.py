@@ -38,6 +38,15 @@ def engine():
         finally:
             process.terminate()
             process.wait(60)
+            unmount_all_below(place)
+
+
+def unmount_all_below(place):
+    """The engine makes its data a mount point where mounts are private, and leaves it so."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if mount.startswith(f"{place}/"):
+            succeed("umount", mount)
 
 
 def answers(process, address, log):
