@@ -22,7 +22,10 @@ class RegistryAuthentication(BaseAuthentication):
         except Unauthorized as problem:
             explain(request, problem)
             raise
-        return None if credential is None else (credential.user or AnonymousUser(), credential)
+        if credential is None:
+            return None
+        request.META["layerstore.subject"] = credential.subject  # the access log finds it there
+        return credential.user or AnonymousUser(), credential
 
     def authenticate_header(self, request: Request) -> str:
         """The challenge (RFC 6750, section 3): where to fetch a token, and with which scope."""

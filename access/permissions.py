@@ -42,7 +42,7 @@ def refusal(request: Request, credential: Credential, scope: Scope) -> Denied:
     if credential.subject:
         problem = InsufficientScope({"scope": str(scope)}, f"this token does not allow you to {wish(scope)}")
     else:
-        problem = InsufficientScope({"scope": str(scope)}, f"log in to {wish(scope)}: it is not open to everybody")
+        problem = InsufficientScope({"scope": str(scope)}, f"log in to {wish(scope)}: not everybody may")
     explain(request, problem)
     return problem
 

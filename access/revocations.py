@@ -56,6 +56,11 @@ def _read() -> None:
     _read_at = began
 
 
+def are_fresh() -> bool:
+    """Whether `current` has its answer already, and nobody has to wait for the database."""
+    return time.monotonic() - _read_at < FRESH
+
+
 def forget() -> None:
     """Read again at the next request: this process has just revoked something."""
     global _read_at

@@ -29,6 +29,8 @@ def settings_make_sense(app_configs, **options) -> list[CheckMessage]:
     for name in ("REGISTRY_WORKERS", "REGISTRY_THREADS"):
         if getattr(settings, name) < 1:
             refuse("E007", f"{name} is under 1", "Leave it out: the machine's size decides.")
+    if settings.REGISTRY_WORKER not in ("loop", "gthread"):
+        refuse("E008", "REGISTRY_WORKER is neither loop nor gthread", "Leave it out for loop.")
     if settings.REGISTRY_BODY_TIMEOUT < 1:
         refuse(
             "E006", "REGISTRY_BODY_TIMEOUT is under a second", "How many seconds may a sender be silent? 60 is usual."

@@ -13,6 +13,8 @@ import gunicorn.http.message
 from django.conf import settings
 
 from registry_site.supervisor import OPEN_REQUESTS_GRACE, end_with_parent
+from serving.loop import Limits
+from serving.worker import LoopWorker
 
 # A manifest may be pushed with a hundred tags of 128 characters, all in the request line. gunicorn's limit is 8190
 # whatever is asked for, except for "no limit at all", which would let one client fill the memory.
@@ -20,12 +22,13 @@ gunicorn.http.message.MAX_REQUEST_LINE = 32 * 1024
 
 # --- Where, and how many at once --------------------------------------------------------------------------------------
 
-bind = f"{settings.REGISTRY_HOST}:{settings.REGISTRY_PORT}"
 backlog = 2048
 workers = settings.REGISTRY_WORKERS
-worker_class = "gthread"
+worker_class = {"loop": "serving.worker.LoopWorker", "gthread": "gthread"}[settings.REGISTRY_WORKER]
 threads = settings.REGISTRY_THREADS
-worker_connections = 1000
+worker_connections = settings.REGISTRY_CONNECTIONS
+max_requests = settings.REGISTRY_MAX_REQUESTS
+max_requests_jitter = max_requests // 10  # not all at once
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - the heartbeat must not wait for a disk
 
 # --- For how long -----------------------------------------------------------------------------------------------------
@@ -33,6 +36,12 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 timeout = 60  # of a worker's loop; a request may take as long as it likes
 graceful_timeout = OPEN_REQUESTS_GRACE
 keepalive = 75
+LoopWorker.limits = Limits(
+    head=settings.REGISTRY_HEAD_TIMEOUT,
+    stall=settings.REGISTRY_STALL_TIMEOUT,
+    queue=settings.REGISTRY_QUEUE_TIMEOUT,
+    per_address=settings.REGISTRY_CONNECTIONS_PER_ADDRESS,
+)
 
 # --- What is accepted -------------------------------------------------------------------------------------------------
 
@@ -65,7 +74,8 @@ def ssl_context(_config: Any, _default: Any) -> ssl.SSLContext:
 # --- What it writes ---------------------------------------------------------------------------------------------------
 
 loglevel = "error"  # a line for every malformed request would let a client fill the disk
-accesslog = "-" if settings.REGISTRY_ACCESS_LOG else None
+LoopWorker.access_log = settings.REGISTRY_ACCESS_LOG
+accesslog = "-" if settings.REGISTRY_ACCESS_LOG and settings.REGISTRY_WORKER == "gthread" else None
 access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(D)sus "%(a)s"'
 control_socket_disable = True  # it would write below the home directory
 
@@ -79,3 +89,6 @@ def on_starting(_arbiter: Any) -> None:
 
 def post_worker_init(_worker: Any) -> None:
     end_with_parent()  # again, because threads do not survive the fork
+    from registry_site import in_the_loop  # needs Django's models, which are loaded by now
+
+    in_the_loop.prepare()

@@ -1,10 +1,13 @@
 """Django's middleware for pages, which `/v2/` neither needs nor pays for, and the headers every `/v2/` answer has."""
 
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
@@ -12,6 +15,7 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from wire import requests
 from wire.views import is_for_clients
 
 PROGRAMS = ("/v2", "/token", "/healthz", "/readyz")  # what people have no use for
@@ -23,7 +27,9 @@ def distribution_headers(get_response: GetResponse) -> GetResponse:
     """Outermost, so that answers of any status, Django's own 400 and 500 included, carry the headers."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
+        number = request.META["layerstore.request_id"] = requests.begin()  # the access log finds it there
         response = get_response(request)
+        response["X-Request-Id"] = number
         if request.path_info.startswith(PROGRAMS):
             set_length(request, response)
         if is_for_clients(request):
@@ -31,6 +37,27 @@ def distribution_headers(get_response: GetResponse) -> GetResponse:
             response["X-Content-Type-Options"] = "nosniff"
             response["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
         return response
+
+    return middleware
+
+
+def client_address(get_response: GetResponse) -> GetResponse:
+    """Behind a trusted proxy the client is the last address in X-Forwarded-For that is not itself such a proxy's."""
+    networks = [ip_network(text, strict=False) for text in settings.REGISTRY_TRUSTED_PROXIES]
+    if not networks:
+        raise MiddlewareNotUsed
+
+    def trusted(address: str) -> bool:
+        try:
+            return any(ip_address(address) in network for network in networks)
+        except ValueError:
+            return not address  # a Unix socket's peer has none, and is on this machine
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        path = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+        while path and trusted(request.META["REMOTE_ADDR"]):
+            request.META["REMOTE_ADDR"] = path.pop()
+        return get_response(request)
 
     return middleware
 

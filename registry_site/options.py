@@ -28,7 +28,8 @@ Every option can be given as an environment variable instead. docs/configuration
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `serve`; the destination of each is the environment variable that it stands for."""
     option = parser.add_argument
-    option("--host", dest="REGISTRY_HOST", metavar="ADDRESS", help="listen on this address (default: 127.0.0.1)")
+    host = "listen on this address, or on unix:PATH (default: 127.0.0.1)"
+    option("--host", dest="REGISTRY_HOST", metavar="ADDRESS", help=host)
     option("--port", dest="REGISTRY_PORT", metavar="N", type=_port, help="listen on this port (default: 8000)")
     option("--data", dest="REGISTRY_DATA", metavar="DIR", type=_path, help="keep everything here (default: ./data)")
     option("--tls-cert", dest="REGISTRY_TLS_CERT", metavar="FILE", type=_path, help="serve HTTPS: the certificates")

@@ -21,6 +21,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+UNIX = "unix:"
 PATIENCE = 10.0  # seconds for what a server that ended a moment ago may still hold
 
 
@@ -46,7 +47,12 @@ def lock(data: Path) -> TextIO:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on `host` and `port`: who connects before the server is ready waits a moment."""
+    """A socket that listens on `host` and `port`: who connects before the server is ready waits a moment.
+
+    `unix:PATH` as host is a Unix socket, for a proxy on the same machine; a proxy of the same group may use it.
+    """
+    if host.startswith(UNIX):
+        return _listen_unix(Path(host.removeprefix(UNIX)))
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
@@ -60,6 +66,19 @@ def listen(host: str, port: int) -> socket.socket:
         raise CommandError(f"Cannot listen on {host} port {port}: {error.strerror}.") from error
     if not free:
         raise CommandError(f"Port {port} on {host} is in use by another program. Choose another with --port.")
+    listener.listen(2048)
+    return listener
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket():
+            path.unlink()  # left behind by a server that is gone: only one has the lock on the data
+        listener.bind(str(path))
+        path.chmod(0o660)
+    except OSError as error:
+        raise CommandError(f"Cannot listen on {path}: {error.strerror or error}.") from error
     listener.listen(2048)
     return listener
 

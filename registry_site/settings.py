@@ -58,7 +58,14 @@ CSRF_TRUSTED_ORIGINS = [REGISTRY_PUBLIC_URL] if REGISTRY_PUBLIC_URL else []
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 REGISTRY_WORKERS = env.int("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
-REGISTRY_THREADS = env.int("REGISTRY_THREADS", 32)  # requests at once in each of them
+REGISTRY_WORKER = env.str("REGISTRY_WORKER", "loop")  # or gthread, gunicorn's own
+REGISTRY_THREADS = env.int("REGISTRY_THREADS", 64)  # requests at once in each of them
+REGISTRY_MAX_REQUESTS = env.int("REGISTRY_MAX_REQUESTS", 0)  # after which a process is replaced; 0: never
+REGISTRY_CONNECTIONS = env.int("REGISTRY_CONNECTIONS", 1000)  # at once, in each process
+REGISTRY_CONNECTIONS_PER_ADDRESS = env.int("REGISTRY_CONNECTIONS_PER_ADDRESS", 0)  # in each process; 0: no bound
+REGISTRY_HEAD_TIMEOUT = env.int("REGISTRY_HEAD_TIMEOUT", 10)  # seconds for the head of a request
+REGISTRY_STALL_TIMEOUT = env.int("REGISTRY_STALL_TIMEOUT", 30)  # seconds in which a client takes nothing of an answer
+REGISTRY_QUEUE_TIMEOUT = env.int("REGISTRY_QUEUE_TIMEOUT", 30)  # seconds a request waits for a thread
 REGISTRY_TLS_CERT = env.str("REGISTRY_TLS_CERT", "")  # PEM files; both or none
 REGISTRY_TLS_KEY = env.str("REGISTRY_TLS_KEY", "")
 REGISTRY_TRUSTED_PROXIES = env.list("REGISTRY_TRUSTED_PROXIES", default=[])  # addresses whose X-Forwarded-Proto counts
@@ -73,6 +80,7 @@ REGISTRY_MANIFEST_LIMIT = env.int("REGISTRY_MANIFEST_LIMIT", 4 * 1024 * 1024)  #
 REGISTRY_GRACE = timedelta(seconds=env.int("REGISTRY_GRACE", 24 * 3600))
 REGISTRY_UPLOAD_EXPIRY = timedelta(seconds=env.int("REGISTRY_UPLOAD_EXPIRY", 24 * 3600))
 REGISTRY_BODY_TIMEOUT = env.int("REGISTRY_BODY_TIMEOUT", 60)  # seconds without a byte
+REGISTRY_BODY_MIN_RATE = env.int("REGISTRY_BODY_MIN_RATE", 1024)  # bytes per second, over as long; 0: any
 
 # --- Who may do what --------------------------------------------------------------------------------------------------
 
@@ -117,6 +125,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "registry_site.middleware.distribution_headers",
+    "registry_site.middleware.client_address",
     "django.middleware.security.SecurityMiddleware",
     "registry_site.middleware.WhiteNoise",
     "registry_site.middleware.Sessions",
@@ -205,12 +214,20 @@ REGISTRY_LOG_LEVEL = env.str("REGISTRY_LOG_LEVEL", "INFO").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"numbered": {"()": "wire.requests.Numbered"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}{request_number}: {message}", "style": "{"},
+        "bare": {"format": "{message}", "style": "{"},
+    },
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["numbered"]},
+        "stdout": {"class": "logging.StreamHandler", "formatter": "bare", "stream": "ext://sys.stdout"},
+    },
     "root": {"handlers": ["stderr"], "level": REGISTRY_LOG_LEVEL},
     "loggers": {
         # Refusals are answers, not events: a line for each would let a client fill the disk.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "layerstore.access": {"handlers": ["stdout"], "level": "INFO", "propagate": False},
     },
 }

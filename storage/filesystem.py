@@ -86,12 +86,11 @@ class FileWriter:
         self.size, self._dirty, self._named = size, found > size or size == 0, size > 0
 
     def append(self, block: Buffer) -> None:
-        with memoryview(block) as left:
-            written = 0
-            while written < len(left):
-                written += os.write(self._descriptor, left[written:])
-            self.size += written
-            self._dirty = True
+        self._dirty = True
+        left = memoryview(block)
+        while left:  # a disk that is nearly full takes only a part
+            left = left[os.write(self._descriptor, left) :]
+        self.size += len(block)
 
     def sync(self) -> None:
         if self._dirty:

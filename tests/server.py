@@ -153,7 +153,8 @@ class Server:
     # --- How ----------------------------------------------------------------------------------------------------------
 
     def _environment(self) -> dict[str, str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+        chosen = ("REGISTRY_WORKER",)  # so that everything may be tested on either
+        inherited = {name: value for name, value in os.environ.items() if name in chosen or name[:9] != "REGISTRY_"}
         ours = {"REGISTRY_ADMIN_PASSWORD": self.admin_password, "PYTHONUNBUFFERED": "1", **self.environment}
         return inherited | {name: value for name, value in ours.items() if value is not None}
 

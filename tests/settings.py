@@ -5,8 +5,10 @@ import shutil
 import tempfile
 from atexit import register
 
-# What the developer has set for a server of their own must not reach tests; which database they run on may be chosen.
-for name in [name for name in os.environ if name.startswith("REGISTRY_") and name != "REGISTRY_DATABASE_URL"]:
+# What the developer has set for a server of their own must not reach tests; which database they run on, and which
+# worker serves, may be chosen.
+CHOSEN = ("REGISTRY_DATABASE_URL", "REGISTRY_WORKER")
+for name in [name for name in os.environ if name.startswith("REGISTRY_") and name not in CHOSEN]:
     del os.environ[name]
 os.environ["REGISTRY_DATA"] = tempfile.mkdtemp(prefix="layerstore-tests-")
 register(shutil.rmtree, os.environ["REGISTRY_DATA"], ignore_errors=True)

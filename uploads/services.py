@@ -28,7 +28,8 @@ from oci.errors import (
 )
 from repositories.connections import let_go_of_connection
 from repositories.models import Repository
-from storage.driver import ObjectBusy, ObjectDamaged, ObjectMissing, Writer, blobs
+from storage.driver import Buffer, ObjectBusy, ObjectDamaged, ObjectMissing, Writer, blobs
+from uploads.hashing_beside import hashing_beside
 from uploads.models import State, Upload
 from uploads.superseded import ended_when_superseded
 from work.loop import duty
@@ -38,11 +39,14 @@ REREAD = 1024 * 1024  # bytes
 
 
 class Body(Protocol):
-    """Bytes as they come in. After the iteration `broken` says why they ended too early, or is empty."""
+    """Bytes as they come in, in blocks each of which is valid until three more have come.
+
+    After the iteration `broken` says why they ended too early, or is empty.
+    """
 
     broken: str
 
-    def __iter__(self) -> Iterator[bytes]: ...
+    def __iter__(self) -> Iterator[Buffer]: ...
 
     def interrupt(self) -> None: ...
 
@@ -211,14 +215,16 @@ def receive(upload: Upload, writer: Writer, hasher: Hasher, body: Body, at: int 
 
 def store(upload: Upload, writer: Writer, hasher: Hasher, body: Body) -> None:
     recorded = time.monotonic()
-    for block in body:
-        hasher.update(block)
-        writer.append(block)
-        if time.monotonic() - recorded >= RECORD:
-            writer.sync()
-            keep(upload, writer, hasher)
-            let_go_of_connection()
-            recorded = time.monotonic()
+    with hashing_beside(hasher) as hashing:
+        for block in body:
+            hashing.update(block)
+            writer.append(block)
+            if time.monotonic() - recorded >= RECORD:
+                writer.sync()
+                hashing.settle()
+                keep(upload, writer, hasher)
+                let_go_of_connection()
+                recorded = time.monotonic()
 
 
 def keep(upload: Upload, writer: Writer, hasher: Hasher) -> None:

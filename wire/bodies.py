@@ -1,19 +1,21 @@
 """Request bodies as streams: the only place that knows how they arrive.
 
-Django reads nothing of a chunked body and takes a cut one for complete, so bodies are read from `wsgi.input`, which
-the server ends where the body ends, and counted here.
+Django reads nothing of a chunked body and takes a cut one for complete, so bodies are read below it, and counted here:
+from the socket where our own worker serves, and else from `wsgi.input`, which the server ends where the body ends.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 
 from django.conf import settings
 from gunicorn.http.errors import ParseException
 from rest_framework.request import Request
 
 from oci.errors import RequestInvalid, SizeInvalid
+from serving.bodies import SocketBody
 
-BLOCK = 256 * 1024  # bytes read at a time
+BLOCK = 256 * 1024  # bytes read from `wsgi.input` at a time
 
 
 class Body:
@@ -33,25 +35,39 @@ class Body:
         self.expected = self.length
         self.received = 0
         self.broken = ""
+        self._direct: SocketBody | None = environ.get("layerstore.body")
         self._input = environ["wsgi.input"]
         self._socket: socket.socket | None = environ.get("gunicorn.socket")
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Raises SizeInvalid as soon as a chunked body grows beyond what its Content-Range announced."""
-        if self._socket:
-            self._socket.settimeout(settings.REGISTRY_BODY_TIMEOUT)
-        while block := self._next():
-            self.received += len(block)
-            if self.expected is not None and self.received > self.expected:
-                raise SizeInvalid(f"the body is longer than the announced {self.expected} bytes")
-            yield block
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """A block is valid until three more have come.
+
+        Raises SizeInvalid as soon as a chunked body grows beyond what its Content-Range announced.
+        """
+        with closing(self._blocks()) as blocks:
+            while block := self._next(blocks):
+                self.received += len(block)
+                if self.expected is not None and self.received > self.expected:
+                    raise SizeInvalid(f"the body is longer than the announced {self.expected} bytes")
+                yield block
         if not self.broken and self.expected is not None and self.received < self.expected:
             self.broken = f"the body ended after {self.received} of {self.expected} bytes"
 
-    def _next(self) -> bytes:
-        left = BLOCK if self.length is None else min(BLOCK, self.length - self.received)
+    def _blocks(self) -> Generator[bytes | memoryview, None, None]:
+        if self._direct:
+            yield from self._direct.blocks(settings.REGISTRY_BODY_TIMEOUT, settings.REGISTRY_BODY_MIN_RATE)
+            return
+        if self._socket:
+            self._socket.settimeout(settings.REGISTRY_BODY_TIMEOUT)
+        while left := BLOCK if self.length is None else min(BLOCK, self.length - self.received):
+            block = self._input.read(left)
+            if not block:
+                return
+            yield block
+
+    def _next(self, blocks: Iterator[bytes | memoryview]) -> bytes | memoryview:
         try:
-            return self._input.read(left) if left else b""
+            return next(blocks, b"")
         except TimeoutError:
             self.broken = f"nothing came for {settings.REGISTRY_BODY_TIMEOUT} seconds"
         except (OSError, ParseException) as problem:  # the connection broke, or what came was not a chunked body
@@ -60,9 +76,12 @@ class Body:
 
     def interrupt(self) -> None:
         """Called from another thread: whoever waits for more bytes sees the body end now, and can still answer."""
-        if self._socket:
-            # Not SSLSocket.shutdown, which would send the answer unencrypted.
-            socket.socket.shutdown(self._socket, socket.SHUT_RD)
+        if self._direct:
+            self._direct.interrupt()
+        elif self._socket:
+            with suppress(OSError):  # the client was faster
+                # Not SSLSocket.shutdown, which would send the answer unencrypted.
+                socket.socket.shutdown(self._socket, socket.SHUT_RD)
 
     def read(self, limit: int) -> bytes | None:
         """The whole body, or None if it is longer than `limit` bytes. Raises SizeInvalid if it was cut."""

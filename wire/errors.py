@@ -11,6 +11,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from oci import errors
+from wire import requests
 from wire.views import is_for_clients
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,9 @@ OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 def envelope(error: errors.RegistryError, headers: dict[str, str] | None = None) -> HttpResponse:
     """The JSON error body of the distribution spec ("Error Codes"); nothing else writes one."""
-    body = {"code": error.code, "message": error.message, "detail": error.detail}
+    ours = error.status >= 500 and requests.number()
+    message = f"{error.message} (request {requests.number()})" if ours else error.message
+    body = {"code": error.code, "message": message, "detail": error.detail}
     response = JsonResponse({"errors": [body]}, status=error.status, headers=headers)
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)

@@ -32,7 +32,8 @@ class Command(BaseCommand):
             preparation.make_admin(self.say)
             connections.close_all()  # the children have their own
             url = _url(listener)
-            self.say(greeting(url, settings.REGISTRY_PUBLIC_URL or url, settings.REGISTRY_DATA))
+            proxied = "http://localhost" if url.startswith(preparation.UNIX) else url
+            self.say(greeting(url, settings.REGISTRY_PUBLIC_URL or proxied, settings.REGISTRY_DATA))
             supervise([_web(listener), _background()])
 
     def say(self, text: str) -> None:
@@ -61,6 +62,8 @@ def _background() -> Child:
 
 def _url(listener: socket.socket) -> str:
     """How this machine reaches the listener: one that listens on all addresses is reached on the loopback too."""
+    if settings.REGISTRY_HOST.startswith(preparation.UNIX):
+        return settings.REGISTRY_HOST
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a comparison
     scheme = "https" if settings.REGISTRY_TLS_CERT else "http"

@@ -1,0 +1,70 @@
+"""An answer on its way to a client: sent as fast as the client takes it, by a thread or, in between, by nobody.
+
+A thread that would have to wait for a slow reader gives the rest back to the loop. A file goes out by sendfile.
+"""
+
+import os
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+MOMENT = 50  # milliseconds a thread waits for a reader before it finds something better to do
+BLOCK = 256 * 1024  # bytes, where the kernel cannot send the file itself
+AT_ONCE = 0x7FFFF000  # bytes the kernel sends in one call
+NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Sending:
+    """Bytes in memory, `left` of them. `end` is called once, with whether all went out; `keep`: whether the connection
+    goes on after that. The socket does not block until then."""
+
+    def __init__(self, sock: socket.socket, content: bytes, *, keep: bool, end: Callable[[bool], None]):
+        self.sock, self.left, self.keep, self.end = sock, len(content), keep, end
+        self._block = memoryview(content)
+        sock.setblocking(False)
+
+    def go_on(self) -> bool:
+        """Send what the client takes. True: it has all. False: it is slow. Raises OSError: it is gone, or the file is
+        shorter than it was."""
+        ready = select.poll()
+        ready.register(self.sock, select.POLLOUT)
+        while self.left:
+            try:
+                sent = self._send()
+            except NOT_NOW:
+                if not ready.poll(MOMENT):
+                    return False
+                continue
+            if not sent:
+                raise OSError("the file ended before the length that was announced")
+            self.left -= sent
+        self.sock.setblocking(True)
+        return True
+
+    def _send(self) -> int:
+        sent = self.sock.send(self._block)
+        self._block = self._block[sent:]
+        return sent
+
+
+class SendingFile(Sending):
+    """`left` bytes of a file, from where it stands."""
+
+    def __init__(self, sock: socket.socket, file: Any, left: int, *, keep: bool, end: Callable[[bool], None]):
+        super().__init__(sock, b"", keep=keep, end=end)
+        self.left = left
+        self._file = file.fileno()
+        self._offset = os.lseek(self._file, 0, os.SEEK_CUR)
+        self._encrypted = isinstance(sock, ssl.SSLSocket)
+
+    def _send(self) -> int:
+        if self._encrypted:
+            if not self._block:
+                self._block = memoryview(os.pread(self._file, min(BLOCK, self.left), self._offset))
+                self._offset += len(self._block)
+            return super()._send()
+        sent = os.sendfile(self.sock.fileno(), self._file, self._offset, min(self.left, AT_ONCE))
+        self._offset += sent
+        return sent

@@ -1,0 +1,50 @@
+"""One line of JSON for each request, wherever it was answered; none where nobody asked for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.registry import Repository, content_of, digest_of, image_of
+from tests.faults.wire import Cut, Exchange
+from tests.server import Server, wait_until
+
+NAME = "logged/name"
+
+
+def lines(server: Server) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_each_request_has_its_line_or_none_has(tmp_path: Path, logged: bool) -> None:
+    settings: dict[str, str | None] = {"REGISTRY_WORKERS": "1", "REGISTRY_ACCESS_LOG": str(logged)}
+    with Server(tmp_path / "data", settings) as server:
+        repository, blob = Repository(server, NAME), content_of(1, 5_000_000)
+        before = len(lines(server))
+        pushed = repository.append(repository.open_upload(), blob, 0)
+        repository.finish(pushed.headers["Location"], digest_of(blob))
+        repository.push_manifest("tag", image_of(blob, []))
+        for _ in range(3):
+            assert repository.manifest("tag").status == 200  # in the loop, mostly
+        assert repository.manifest("none").status == 404
+        pulled = repository.blob(digest_of(blob))
+        with Exchange(server, repository.token, "GET", repository.path("blobs", digest_of(blob))) as cut:
+            cut.socket.recv(1000)
+            cut.leave(Cut.RST)
+        if not logged:
+            assert lines(server) == []
+            return
+        wait_until(lambda: len(lines(server)) == before + 10)
+        *asked, broken = lines(server)[before:]
+        assert [(line["method"], line["status"]) for line in asked] == [
+            *(("POST", 202), ("PATCH", 202), ("PUT", 201), ("PUT", 201)),
+            *(("GET", 200), ("GET", 200), ("GET", 200), ("GET", 404), ("GET", 200)),
+        ]
+        assert {(line["address"], line["who"]) for line in asked} == {("127.0.0.1", asked[0]["who"])}
+        assert asked[0]["who"].startswith("user:")
+        assert all(line["target"].startswith(f"/v2/{NAME}/") and line["seconds"] >= 0 for line in asked)
+        assert (asked[-1]["sent"], "cut" in asked[-1]) == (len(blob), False)
+        assert asked[-1]["id"] == pulled.headers["X-Request-Id"]
+        assert (broken["status"], broken["cut"], broken["sent"] < len(blob)) == (200, True, True)
