@@ -27,7 +27,7 @@ def is_short(environ: dict[str, Any]) -> bool:
     Once a second a thread has to read the revocations first. A password would cost a hash; PostgreSQL, a conversation.
     """
     path = environ["PATH_INFO"]
-    reads = path == "/v2/" or (path.startswith("/v2/") and "/manifests/" in path)
+    reads = path == "/v2/" or (path.startswith("/v2/") and path.rpartition("/")[0].endswith("/manifests"))
     return reads and environ.get("HTTP_AUTHORIZATION", "")[:7] == "Bearer " and revocations.are_fresh()
 
 
