@@ -28,13 +28,15 @@ STOP = {signal.SIGTERM, signal.SIGINT}
 class Child:
     """A process that is started by exec, and again after it died, later and later while it dies at once.
 
-    `descriptors` are what it inherits beside standard input, output and error, and the lifeline.
+    `descriptors` are what it inherits beside standard input, output and error, and the lifeline. `reloads`: whether
+    SIGHUP makes it take new processes, which read its certificate anew.
     """
 
     name: str
     command: list[str]
     descriptors: tuple[int, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    reloads: bool = False
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0  # monotonic seconds, like `due`
     due: float = 0.0
@@ -76,12 +78,20 @@ class Child:
 
 
 def supervise(children: list[Child]) -> None:
-    """Keep the children running until SIGTERM or SIGINT; then end them, and return when all have ended."""
+    """Keep the children running until SIGTERM or SIGINT; then end them, and return when all have ended.
+
+    SIGHUP is passed on to those that reload. When it comes because the terminal that we were started from is gone,
+    it means the end, as for every other program.
+    """
     lifeline, kept_open = os.pipe()  # the children never get to hold the second, so it ends with this process
+    terminal = os.isatty(0)
     try:
         with _signals_to_read() as signals:
-            while not STOP & _received(signals, _run(children, lifeline)):
-                pass
+            while not STOP & (received := _received(signals, _run(children, lifeline))):
+                if signal.SIGHUP in received:
+                    if terminal and not os.isatty(0):
+                        break
+                    _reload(children)
             _end(children, signals)
     finally:
         os.close(lifeline)
@@ -113,6 +123,13 @@ def _run(children: list[Child], lifeline: int) -> float | None:
     return min((child.due - now for child in children if child.process is None), default=None)
 
 
+def _reload(children: list[Child]) -> None:
+    logger.info("Reloading: new processes take over, the old ones end with their open requests.")
+    for child in children:
+        if child.reloads:
+            child.tell(signal.SIGHUP)
+
+
 def _end(children: list[Child], signals: int) -> None:
     """Ask, and wait as long as open requests may take; after that, or at a second signal, hurry; at last kill."""
     logger.info("Stopping: open requests have %s s to end. Ctrl-C again to hurry.", OPEN_REQUESTS_GRACE)
@@ -130,7 +147,7 @@ def _signals_to_read() -> Iterator[int]:
     """A descriptor from which the numbers of the signals that arrive can be read: nothing runs inside a handler."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    handled = (*STOP, signal.SIGCHLD)
+    handled = (*STOP, signal.SIGHUP, signal.SIGCHLD)
     before = [signal.signal(signum, lambda *_: None) for signum in handled]
     wakeup = signal.set_wakeup_fd(writer)
     try:

@@ -1,6 +1,8 @@
 """How the server listens: what it takes, what it says, and where it writes."""
 
 import shutil
+import signal
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from pytest_django.fixtures import Settings
 
 from registry_site import preparation
 from registry_site.greeting import greeting
-from tests.server import Server
+from tests.server import Server, wait_until
 
 
 def test_a_request_line_with_a_hundred_long_tags_reaches_the_registry(server: Server) -> None:
@@ -38,7 +40,10 @@ def test_nothing_is_written_outside_the_data_and_spaces_in_its_path_do_not_matte
     assert (server.data / "db.sqlite3").exists()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the certificate is made with openssl")
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="the certificate is made with openssl")
+
+
+@needs_openssl
 def test_with_a_certificate_it_serves_https(fresh: Server, tmp_path: Path) -> None:
     certificate, key = certificate_in(tmp_path)
     fresh.arguments = ("--tls-cert", str(certificate), "--tls-key", str(key))
@@ -48,6 +53,30 @@ def test_with_a_certificate_it_serves_https(fresh: Server, tmp_path: Path) -> No
     connection.request("GET", "/v2/")
     assert f'realm="{fresh.url}/token"' in connection.getresponse().headers["WWW-Authenticate"]
     connection.close()
+
+
+@needs_openssl
+def test_a_renewed_certificate_counts_after_a_hangup_and_an_open_request_is_finished(
+    fresh: Server, tmp_path: Path
+) -> None:
+    certificate, key = certificate_in(tmp_path)
+    fresh.arguments = ("--tls-cert", str(certificate), "--tls-key", str(key))
+    fresh.start()
+    workers, parent = fresh.pids("worker"), fresh.process
+    assert parent is not None
+    connection = fresh.connection()
+    connection.putrequest("POST", "/token")
+    connection.putheader("Content-Length", "17")
+    connection.endheaders(b"grant_type=")
+    before = certificate_of(fresh)
+    certificate_in(tmp_path)
+    parent.send_signal(signal.SIGHUP)
+    wait_until(lambda: certificate_of(fresh) not in ("", before), 30)
+    connection.send(b"nobody")
+    assert connection.getresponse().status == 400
+    connection.close()
+    wait_until(lambda: not set(workers) & set(fresh.pids("worker")))
+    assert parent.poll() is None
 
 
 def test_a_certificate_without_a_key_is_refused(settings: Settings) -> None:
@@ -78,6 +107,14 @@ def test_the_greeting_names_three_commands_for_the_client_that_is_here(
     assert len(commands) == 3
     insecure = url.startswith("http:") and client != "docker"
     assert all(("tls-verify=false" in line) == insecure for line in commands if " tag " not in line)
+
+
+def certificate_of(server: Server) -> str:
+    """What it shows to who connects; empty while nobody is there."""
+    try:
+        return ssl.get_server_certificate((server.host, server.port), timeout=5)
+    except OSError:
+        return ""
 
 
 def certificate_in(directory: Path) -> tuple[Path, Path]:

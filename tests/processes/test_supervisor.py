@@ -1,12 +1,16 @@
 """When the parent starts a dead child again."""
 
 import itertools
+import os
+import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
 from registry_site.supervisor import Child
+from tests.server import ROOT
 
 
 @pytest.fixture
@@ -56,3 +60,22 @@ def test_a_child_that_lives_is_left_alone() -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_when_the_terminal_is_gone_a_hangup_ends_all() -> None:
+    script = (
+        "import sys; from registry_site.supervisor import Child, supervise;"
+        "child = [sys.executable, '-c', 'print(1, flush=True); import time; time.sleep(60)'];"
+        "supervise([Child(name='It', command=child)])"
+    )
+    terminal, theirs = os.openpty()
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE) as parent:
+        try:
+            os.close(theirs)
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"1\n"
+            os.close(terminal)
+            parent.send_signal(signal.SIGHUP)
+            assert parent.wait(10) == 0
+        finally:
+            parent.kill()

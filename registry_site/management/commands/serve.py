@@ -48,6 +48,7 @@ def _web(listener: socket.socket) -> Child:
         name="The web server",
         command=[*gunicorn, "--bind", f"fd://{descriptor}", "registry_site.wsgi"],
         descriptors=(descriptor,),
+        reloads=True,
         environment={
             "GUNICORN_CMD_ARGS": "",  # all settings are REGISTRY_*
             # glibc would raise this by itself, and keep in every thread what a large manifest once needed.
