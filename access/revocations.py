@@ -25,15 +25,19 @@ class Revoked:
 _reading = threading.Lock()
 _known = Revoked()
 _read_at = float("-inf")
+_failed_at = float("-inf")
 
 
 def current() -> Revoked:
     """What is revoked. Raises Unavailable where the database cannot say: nobody is let in on old news."""
     if time.monotonic() - _read_at < FRESH:
         return _known
+    asked = time.monotonic()
     if not _reading.acquire(timeout=PATIENCE):
         raise Unavailable(message="the database does not answer")
     try:
+        if _failed_at >= asked:  # meanwhile another request got no answer: waiting as long again would tell no more
+            raise Unavailable(message="the database does not answer")
         if time.monotonic() - _read_at >= FRESH:
             _read()
         return _known
@@ -42,12 +46,13 @@ def current() -> Revoked:
 
 
 def _read() -> None:
-    global _known, _read_at
+    global _known, _read_at, _failed_at
     began = time.monotonic()
     try:
         needed = Revocation.objects.filter(expires_at__gt=Now())
         rows = list(needed.values_list("subject", "repository", "revoked_at"))
     except DatabaseError as problem:
+        _failed_at = time.monotonic()
         raise Unavailable(message="the database does not answer") from problem
     _known = Revoked(
         {subject: at.timestamp() for subject, _, at in rows if subject},

@@ -306,6 +306,36 @@ def test_without_the_database_nobody_is_let_in_on_old_news(client, bob, monkeypa
     assert client.get("/v2/", headers=bearer(token)).status_code == 200
 
 
+@pytest.mark.django_db(transaction=True)
+def test_those_who_waited_for_a_read_that_failed_do_not_read_again_themselves(monkeypatch):
+    reads = []
+
+    def filter_slowly(**_):
+        reads.append(time.monotonic())
+        time.sleep(0.3)
+        raise DatabaseError
+
+    monkeypatch.setattr(Revocation.objects, "filter", filter_slowly)
+    start, refused = threading.Barrier(12), []
+
+    def ask():
+        start.wait()
+        with pytest.raises(Unavailable):
+            revocations.current()
+        refused.append(time.monotonic())
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 12
+    assert len(reads) == 1
+    with pytest.raises(Unavailable):  # but whoever comes later asks
+        revocations.current()
+    assert len(reads) == 2
+
+
 def test_nobody_waits_for_a_database_that_hangs(bob, monkeypatch):
     monkeypatch.setattr(revocations, "PATIENCE", 0.01)
     with revocations._reading, pytest.raises(Unavailable):
