@@ -13,7 +13,6 @@ from oci.documents import Document
 from oci.errors import ManifestInvalid, ManifestTooLarge, TooManyTags, Unsupported
 from oci.media_types import INDEX
 from oci.names import is_tag, parse_reference
-from oci.scopes import Scope
 from repositories.connections import let_go_of_connection
 from repositories.models import Repository
 from wire import caching
@@ -80,7 +79,7 @@ class CatalogView(RegistryView):
     that are public."""
 
     open_to_any_credential = True
-    scope = Scope("registry", "catalog", frozenset("*"))
+    scope = policy.CATALOG
 
     def get(self, request):
         readable = policy.readable(request.auth) if request.auth.holds(self.scope) else policy.PUBLIC
