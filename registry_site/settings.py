@@ -89,6 +89,7 @@ REGISTRY_TOKEN_LIFETIME = env.int("REGISTRY_TOKEN_LIFETIME", 300)  # seconds
 REGISTRY_LOGIN_FAILURES_PER_MINUTE = env.int("REGISTRY_LOGIN_FAILURES_PER_MINUTE", 20)
 
 AUTH_USER_MODEL = "access.User"
+AUTHENTICATION_BACKENDS = ["access.backends.PasswordBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
