@@ -9,16 +9,12 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-import gunicorn.http.message
 from django.conf import settings
 
 from registry_site.supervisor import OPEN_REQUESTS_GRACE, end_with_parent
+from serving import gunicorn_inside
 from serving.loop import Limits
 from serving.worker import LoopWorker
-
-# A manifest may be pushed with a hundred tags of 128 characters, all in the request line. gunicorn's limit is 8190
-# whatever is asked for, except for "no limit at all", which would let one client fill the memory.
-gunicorn.http.message.MAX_REQUEST_LINE = 32 * 1024
 
 # --- Where, and how many at once --------------------------------------------------------------------------------------
 
@@ -45,7 +41,8 @@ LoopWorker.limits = Limits(
 
 # --- What is accepted -------------------------------------------------------------------------------------------------
 
-limit_request_line = 32 * 1024
+limit_request_line = 32 * 1024  # a manifest may be pushed with a hundred tags of 128 characters, all in this line
+gunicorn_inside.allow_request_lines(limit_request_line)
 limit_request_fields = 100
 limit_request_field_size = 16 * 1024  # a token that covers many repositories is long
 forwarded_allow_ips = ",".join(settings.REGISTRY_TRUSTED_PROXIES)

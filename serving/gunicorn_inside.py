@@ -4,13 +4,17 @@ gunicorn keeps what it is good at (processes, signals, configuration, parsing, t
 responses). None of that is a stable interface, so the version is pinned, and a worker of another one does not start.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gunicorn
+import gunicorn.http.message
 from gunicorn import http, sock, util
+from gunicorn.config import Config
 from gunicorn.errors import ConfigError
-from gunicorn.http.body import ChunkedReader, LengthReader
-from gunicorn.http.errors import LimitRequestHeaders, NoMoreData
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.errors import LimitRequestHeaders, NoMoreData, ParseException
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import FileWrapper, Response, create
@@ -18,8 +22,15 @@ from gunicorn.workers.base import Worker
 
 VERSION = "27.0.1"
 
+# What only instances have (`unreader`, `mesg`, `reader`, `req`, `headers_sent`, `_omits_body`…) the tests find missing.
 USED = {
+    gunicorn.http.message: ("MAX_REQUEST_LINE",),
+    http: ("get_parser",),
+    sock: ("ssl_wrap_socket",),
+    util: ("close", "http_date"),
+    Body: ("read",),
     ChunkedReader: (),
+    Config: ("forwarded_allow_networks",),
     LengthReader: (),
     RequestParser: ("__next__", "finish_body"),
     SocketUnreader: ("chunk", "take_buffered", "unread"),
@@ -27,7 +38,7 @@ USED = {
     Worker: ("handle_error", "init_process", "notify"),
 }
 
-__all__ = ["FileWrapper", "LimitRequestHeaders", "NoMoreData", "Response", "Worker", "create"]
+__all__ = ["FileWrapper", "LimitRequestHeaders", "NoMoreData", "ParseException", "Response", "Worker", "create"]
 
 close = util.close
 http_date = util.http_date
@@ -60,6 +71,12 @@ class Frozen:
         return value
 
 
+def allow_request_lines(size: int) -> None:
+    """Of so many bytes. gunicorn's limit is 8190 whatever is asked for, except for "no limit at all", which would let
+    one client fill the memory. For any worker; to be called before the first request."""
+    gunicorn.http.message.MAX_REQUEST_LINE = size
+
+
 def new_parser(cfg: Any, connection: Any, peer: Any) -> RequestParser:
     """Its `unreader` is given what was read already, and reads from the socket what is missing."""
     return http.get_parser(cfg, connection, peer)
@@ -80,6 +97,19 @@ def body_length(request: Any) -> int | None:
     if isinstance(reader, ChunkedReader):
         return None
     return reader.length if isinstance(reader, LengthReader) else 0
+
+
+@contextmanager
+def receiving(body: Any, wrap: Callable[[Callable[..., bytes]], Callable[..., bytes]]) -> Iterator[None]:
+    """For this long, whatever reads the body (a `wsgi.input` of gunicorn's) receives through `wrap(receive)`, each
+    call of which is one `recv` on the socket. Below the readers: above them nobody sees a body that drips."""
+    reader = body.reader
+    unreader = reader.req.unreader if isinstance(reader, ChunkedReader) else reader.unreader
+    unreader.chunk = wrap(unreader.chunk)
+    try:
+        yield
+    finally:
+        del unreader.chunk  # the class's own again
 
 
 def leave_body(parser: RequestParser, deadline: float) -> bool:

@@ -6,13 +6,12 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-import gunicorn.http.message
-
+from serving import gunicorn_inside
 from serving.loop import Limits
 from serving.worker import LoopWorker
 
-gunicorn.http.message.MAX_REQUEST_LINE = 32 * 1024  # as in registry_site.gunicorn_conf
 limit_request_line = 32 * 1024
+gunicorn_inside.allow_request_lines(limit_request_line)
 limit_request_fields = 100
 limit_request_field_size = 16 * 1024
 http_protocols = "h1"
