@@ -1,5 +1,6 @@
 """Logins by name and password. A password hash costs about a second of CPU, by design, so: a success is remembered for
-a minute, identical credentials that arrive together are hashed once, and this process hashes one at a time.
+a minute, identical credentials that arrive together are hashed once, this process hashes one at a time, and only some
+of its threads may wait for that: the others go on with all that needs no hash.
 """
 
 import threading
@@ -8,6 +9,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
+from django.conf import settings
 from django.contrib.auth import authenticate
 from django.utils.crypto import salted_hmac
 from django.views.decorators.debug import sensitive_variables
@@ -24,6 +26,7 @@ BUSY = "too many logins at once: try again"
 
 _lock = threading.Lock()
 _hashing = threading.Lock()
+_places = threading.BoundedSemaphore(max(1, settings.REGISTRY_THREADS // 4))  # of who hashes and who waits
 _successes: OrderedDict[str, tuple[str, float]] = OrderedDict()  # proof -> the hash it matched, until when
 _waiting: dict[str, Future[None]] = {}  # proof -> how the check ends
 
@@ -33,7 +36,7 @@ def log_in(username: str, password: str, address: str) -> User:
     """The active user of this name and password, read from the database after the password was known to be right.
 
     Unknown names, wrong passwords and disabled users cost the same time. Raises Unauthorized, TooManyRequests (only
-    failures count; `address` is the client's), and Unavailable when too many logins wait for their turn.
+    failures count; `address` is the client's), and Unavailable at once when too many logins wait for their turn.
     """
     if "\0" in username:  # no name has one, and PostgreSQL would refuse the question
         raise Unauthorized(message=REFUSED)
@@ -41,7 +44,12 @@ def log_in(username: str, password: str, address: str) -> User:
     user = _remembered(username, proof)
     if user is None:
         failures.refuse_if_too_many(address, username)
-        _check_once(username, password, address, proof)
+        if not _places.acquire(blocking=False):
+            raise Unavailable(message=BUSY)
+        try:
+            _check_once(username, password, address, proof)
+        finally:
+            _places.release()
         user = _remembered(username, proof)
     if user is None:  # changed or disabled since
         raise Unauthorized(message=REFUSED)

@@ -96,3 +96,31 @@ def change_password_elsewhere(data: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
     environment["REGISTRY_DATA"] = str(data)
     subprocess.run([sys.executable, ROOT / "manage.py", "shell", "-c", script], env=environment, check=True)
+
+
+# --- many at once -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def single(tmp_path) -> Iterator[Server]:
+    """One process, so that whatever is asked is asked of the one whose threads are wanted elsewhere."""
+    with Server(tmp_path / "data", {"REGISTRY_WORKERS": "1"}, admin_password=PASSWORD) as running:
+        yield running
+
+
+def test_a_hundred_names_that_are_guessed_at_once_keep_nobody_else_waiting(single):
+    guesses = [single.connection() for _ in range(100)]
+    for number, guess in enumerate(guesses):
+        name = base64.b64encode(b"user%d:guess" % number).decode()
+        guess.request("GET", "/token", headers={"Authorization": f"Basic {name}"})
+    time.sleep(0.3)  # they have their threads now
+    began = time.monotonic()
+    assert single.get("/healthz") == 200
+    assert time.monotonic() - began < 0.5
+    answers = [guess.getresponse() for guess in guesses]
+    told = [answer.status for answer in answers]
+    assert sorted(set(told)) == [401, 503]
+    assert told.count(401) >= 16, "fewer than may wait were heard"
+    assert all(answer.headers["Retry-After"] for answer in answers if answer.status == 503)
+    for guess in guesses:
+        guess.close()

@@ -12,6 +12,7 @@ from access import failures, passwords
 from access.models import User
 from oci.errors import RegistryError, TooManyRequests, Unauthorized, Unavailable
 from tests.access.conftest import PASSWORD, basic
+from tests.server import wait_until
 
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 
@@ -151,6 +152,38 @@ def test_whoever_waits_too_long_for_a_turn_is_told_to_come_back(db, monkeypatch)
     with passwords._hashing, pytest.raises(Unavailable):
         passwords.log_in("bob", PASSWORD, HERE)
     assert not passwords._waiting
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_a_quarter_of_the_threads_wait_for_hashes_and_the_rest_are_told_at_once(hashings, settings):
+    places, names = settings.REGISTRY_THREADS // 4, iter(range(1000))
+    with passwords._hashing:  # somebody's takes long
+        told: list = []
+        waiting = threading.Thread(target=lambda: told.extend(all_at_once(places + 20, log_in_as(names))))
+        waiting.start()
+        wait_until(lambda: len(passwords._waiting) == places)
+        time.sleep(0.2)
+        assert len(passwords._waiting) == places
+        with pytest.raises(Unavailable) as refused:
+            passwords.log_in("one more", PASSWORD, HERE)
+        assert refused.value.retry_after
+    waiting.join()
+    assert [type(problem) for problem in told].count(Unavailable) == 20
+    assert len(hashings) == places
+    assert len(set(hashings)) == places
+    fail()  # there is room again
+
+
+def log_in_as(names):
+    return lambda: passwords.log_in(f"user{next(names)}", PASSWORD, HERE)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_remembered_success_needs_no_place_among_those_who_wait(monkeypatch):
+    bob = User.objects.create_user("bob", password=PASSWORD)
+    passwords.log_in("bob", PASSWORD, HERE)
+    monkeypatch.setattr(passwords, "_places", threading.Semaphore(0))
+    assert passwords.log_in("bob", PASSWORD, HERE) == bob
 
 
 @pytest.mark.django_db(transaction=True)
