@@ -16,6 +16,10 @@ class StorageError(Exception):
     """What a driver reports besides the operating system's own errors. The argument is the key."""
 
 
+class StorageAway(StorageError):
+    """The place of the bytes is not there now, a disk that is not mounted: it tells nothing about the object."""
+
+
 class ObjectMissing(StorageError):
     """There is no object under this key."""
 
@@ -55,6 +59,11 @@ class Reader(Protocol):
 
 
 class StorageDriver(Protocol):
+    """Every method may raise StorageAway, which a driver must tell from an absent object, and OSError."""
+
+    def prepare(self) -> None:
+        """Make the place where bytes will live, durably and recognizably. Repeatable; never while it is away."""
+
     def begin(self, key: str) -> None:
         """Create an empty object. The only call that creates; raises FileExistsError for a key used before."""
 

@@ -4,6 +4,7 @@ import errno
 import logging
 
 from django.core.exceptions import DisallowedHost, RequestDataTooBig, SuspiciousOperation
+from django.db import DataError, IntegrityError
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
@@ -11,6 +12,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from oci import errors
+from storage.driver import StorageError
 from wire import requests
 from wire.views import is_for_clients
 
@@ -67,18 +69,18 @@ def translate(problem: Exception) -> errors.RegistryError:
             return errors.RequestInvalid(str(problem.detail))
         case Http404():
             return errors.RouteUnknown()
-        case DatabaseError():
+        case DatabaseError() if not isinstance(problem, DataError | IntegrityError):  # with these, asking is at fault
             log.exception("the database failed")
             return errors.Unavailable(message="the database is not available")
-        case OSError():
+        case OSError() | StorageError():
             return storage_failure(problem)
     log.error("a request failed", exc_info=problem)
     return errors.Fault()
 
 
-def storage_failure(problem: OSError) -> errors.RegistryError:
+def storage_failure(problem: OSError | StorageError) -> errors.RegistryError:
     log.error("storage failed", exc_info=problem)
-    if problem.errno in OUT_OF_SPACE:
+    if isinstance(problem, OSError) and problem.errno in OUT_OF_SPACE:
         return errors.StorageFull()
     return errors.Unavailable(message="storage is not available")
 
