@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -20,6 +21,10 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+
+from layers.models import Blob
+from storage.driver import StorageError, blobs
+from storage.filesystem import sync_directory
 
 UNIX = "unix:"
 PATIENCE = 10.0  # seconds for what a server that ended a moment ago may still hold
@@ -116,6 +121,20 @@ def migrate(say: Callable[[str], None]) -> None:
         raise CommandError(f"The database cannot be used: {error}") from error
 
 
+def prepare_storage(data: Path, say: Callable[[str], None]) -> None:
+    """Make the place of the blobs. Once there are blobs it has to be the one that holds them: a server without its
+    disk answers 503 until that is back, and must not take an empty directory for it."""
+    try:
+        blob = Blob.objects.filter(damaged_at=None).first()
+        if blob is None or blobs().holds(blob.key, blob.size):
+            blobs().prepare()
+        _sync_names(data)
+    except StorageError:
+        say("The blobs are not in their place. Is their disk mounted? Until it is, they are answered with 503.")
+    except OSError as error:
+        raise CommandError(f"The blobs cannot be stored: {error}") from error
+
+
 def make_admin(say: Callable[[str], None]) -> None:
     """Where there is no user at all, make the superuser `admin`; a random password is said once, and kept nowhere."""
     users = get_user_model().objects
@@ -128,6 +147,15 @@ def make_admin(say: Callable[[str], None]) -> None:
             say('Made the user "admin" with the password from REGISTRY_ADMIN_PASSWORD.')
         else:  # before the commit: a password that was not said would lock everybody out
             say(f'Made the user "admin". Its password, shown only this once: {password}')
+
+
+def _sync_names(data: Path) -> None:
+    """The directories that a first start made are to be found after a power cut, up to the root of their disk."""
+    for directory in data.parents:
+        if directory.stat().st_dev != data.stat().st_dev:
+            return
+        with suppress(PermissionError):  # not made by this user, so not just now
+            sync_directory(directory)
 
 
 def _check_sqlite() -> None:

@@ -9,24 +9,39 @@ from contextlib import contextmanager, suppress
 
 from django.core.files.storage import FileSystemStorage
 
-from storage.driver import Buffer, ObjectBusy, ObjectDamaged, ObjectMissing
+from storage.driver import Buffer, ObjectBusy, ObjectDamaged, ObjectMissing, StorageAway
 
+# An empty directory in the one of the blobs. Where it is missing, a disk is not mounted: what is not found on it may
+# well be there. Looked at only where something else was not found.
+MARKER = "storage-is-here"
 POLL = 0.02  # seconds between two looks at a fence somebody else holds
 
 
 class FilesystemDriver(FileSystemStorage):
     """Needs a file system whose `flock` reaches every process that writes (local disks, NFS 4)."""
 
+    def prepare(self) -> None:
+        for directory in (self.location, self.path(MARKER)):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        for directory in (self.location, os.path.dirname(self.location)):
+            sync_directory(directory)
+
     def begin(self, key: str) -> None:
         path = self.path(key)
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            create(path)
+        except FileNotFoundError:
+            self.require_marker(key)
+            with suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path), mode=0o700)
+            create(path)
 
     @contextmanager
     def writer(self, key: str, patience: float = 10) -> Iterator["FileWriter"]:
         try:
             descriptor = os.open(self.path(key), os.O_RDWR)
         except FileNotFoundError:
+            self.require_marker(key)
             raise ObjectMissing(key) from None
         try:
             fence(descriptor, key, patience)
@@ -38,6 +53,7 @@ class FilesystemDriver(FileSystemStorage):
         try:
             part = FilePart(self.path(key), start, stop)
         except FileNotFoundError:
+            self.require_marker(key)
             raise ObjectMissing(key) from None
         if os.fstat(part.fileno()).st_size < stop:
             part.close()
@@ -47,15 +63,30 @@ class FilesystemDriver(FileSystemStorage):
     def holds(self, key: str, size: int) -> bool:
         with suppress(FileNotFoundError):
             return self.size(key) == size
+        self.require_marker(key)
         return False
 
     def redirect(self, key: str) -> str | None:
         return None
 
     def delete(self, key: str) -> None:
-        super().delete(key)
+        path = self.path(key)
+        try:
+            os.remove(path)
+        except FileNotFoundError:
+            self.require_marker(key)
         with suppress(FileNotFoundError):  # Synced also where nothing was: the one who removed it may have died then.
-            sync_directory(os.path.dirname(self.path(key)))
+            sync_directory(os.path.dirname(path))
+
+    def require_marker(self, key: str) -> None:
+        """Called where no file was found. Raises StorageAway unless that says that there is none."""
+        here = self.exists(MARKER)
+        if not here or self.exists(key):  # found after all: the disk came back between two looks
+            raise StorageAway(key)
+
+
+def create(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def fence(descriptor: int, key: str, patience: float) -> None:
@@ -132,7 +163,7 @@ def flush(descriptor: int) -> None:
         os.fdatasync(descriptor)
 
 
-def sync_directory(path: str) -> None:
+def sync_directory(path: str | os.PathLike[str]) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 
 from access import failures, passwords, revocations
 from access.models import User
+from storage import driver
 from tests import integrity
 from tests.registry import PASSWORD, Registry
 
@@ -49,6 +50,7 @@ def storage(request: pytest.FixtureRequest) -> Iterator[None]:
     with TemporaryDirectory(prefix="layerstore-blobs-") as directory:
         blobs = settings.STORAGES["blobs"] | {"OPTIONS": {"location": directory}}
         settings.STORAGES = settings.STORAGES | {"blobs": blobs}
+        driver.blobs().prepare()
         yield
         check_integrity(request)
 

@@ -14,9 +14,13 @@ DRIVERS: dict[str, Callable[[Path], StorageDriver]] = {
 
 @pytest.fixture(params=DRIVERS)
 def driver(request: pytest.FixtureRequest, tmp_path: Path) -> StorageDriver:
-    return DRIVERS[request.param](tmp_path)
+    driver = DRIVERS[request.param](tmp_path)
+    driver.prepare()
+    return driver
 
 
 @pytest.fixture
 def filesystem(tmp_path: Path) -> FilesystemDriver:
-    return FilesystemDriver(location=tmp_path / "blobs")
+    driver = FilesystemDriver(location=tmp_path / "blobs")
+    driver.prepare()
+    return driver

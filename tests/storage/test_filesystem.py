@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import SuspiciousFileOperation
 
-from storage.driver import ObjectBusy, ObjectDamaged, blobs
+from storage.driver import ObjectBusy, ObjectDamaged, StorageAway, blobs
 from storage.filesystem import FilesystemDriver
 from tests.server import wait_until
 
@@ -303,5 +303,66 @@ def test_the_settings_name_the_driver(settings, tmp_path):
     settings.STORAGES = settings.STORAGES | {
         "blobs": settings.STORAGES["blobs"] | {"OPTIONS": {"location": tmp_path / "here"}}
     }
+    blobs().prepare()
     blobs().begin(KEY)
     assert (tmp_path / "here" / KEY).exists()
+
+
+# --- A disk that is not mounted ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unmounted(filesystem) -> FilesystemDriver:
+    """An object is stored, and then its directory is the empty one on which the disk is mounted at other times."""
+    filesystem.begin(KEY)
+    write(filesystem, 0, b"12345")
+    directory = Path(filesystem.location)
+    directory.rename(directory.with_name("disk"))
+    directory.mkdir()
+    return filesystem
+
+
+def mount(driver: FilesystemDriver) -> None:
+    directory = Path(driver.location)
+    directory.rmdir()  # fails where something was written into it
+    directory.with_name("disk").rename(directory)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda driver: driver.begin("cd/another"),
+        lambda driver: driver.writer(KEY).__enter__(),
+        lambda driver: driver.read(KEY, 0, 5),
+        lambda driver: driver.holds(KEY, 5),
+        lambda driver: driver.delete(KEY),
+    ],
+)
+def test_a_disk_that_is_away_is_no_missing_object_and_comes_back_by_itself(unmounted, use):
+    with pytest.raises(StorageAway):
+        use(unmounted)
+    mount(unmounted)
+    assert unmounted.holds(KEY, 5)
+
+
+def test_a_disk_that_comes_back_between_two_looks_has_lost_nothing(unmounted, monkeypatch):
+    exists = unmounted.exists
+
+    def mounted_now(key: str) -> bool:
+        if Path(unmounted.location).with_name("disk").exists():
+            mount(unmounted)
+        return exists(key)
+
+    monkeypatch.setattr(unmounted, "exists", mounted_now)
+    with pytest.raises(StorageAway):
+        unmounted.read(KEY, 0, 5)
+    with closing(unmounted.read(KEY, 0, 5)) as reader:
+        assert reader.read() == b"12345"
+
+
+def test_the_place_of_the_blobs_is_made_durably(tmp_path, synced):
+    driver = FilesystemDriver(location=tmp_path / "blobs")
+    driver.prepare()
+    driver.prepare()
+    assert synced == [(str(tmp_path / "blobs"), -1), (str(tmp_path), -1)] * 2
+    assert os.stat(driver.location).st_mode & 0o077 == 0

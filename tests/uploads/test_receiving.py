@@ -36,6 +36,7 @@ class FromSocket:
 def upload(db, settings, tmp_path):
     storage = {"BACKEND": "storage.filesystem.FilesystemDriver", "OPTIONS": {"location": tmp_path}}
     settings.STORAGES = settings.STORAGES | {"blobs": storage}
+    blobs().prepare()
     return services.start(Repository.objects.create(name="alice/app"), "user:1")
 
 

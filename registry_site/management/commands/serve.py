@@ -29,6 +29,7 @@ class Command(BaseCommand):
             preparation.listen(settings.REGISTRY_HOST, settings.REGISTRY_PORT) as listener,
         ):
             preparation.migrate(self.say)
+            preparation.prepare_storage(settings.REGISTRY_DATA, self.say)
             preparation.make_admin(self.say)
             connections.close_all()  # the children have their own
             url = _url(listener)
