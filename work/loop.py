@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from work.models import Due, Pulse
 log = logging.getLogger(__name__)
 
 BATCH = 100
+BEAT = 10.0  # seconds between two signs of life
 SILENCE = timedelta(seconds=30)  # after which the background process counts as gone
 
 _duties: dict[type[Due], Callable[[Any], None]] = {}
@@ -33,9 +35,12 @@ def duty(model: type[Due]) -> Callable[[Callable[[Any], None]], Callable[[Any], 
 
 def run_forever(stop: threading.Event) -> None:
     """Look for work until told to stop. A database that is away is waited for."""
+    next_beat = 0.0
     while not stop.is_set():
         try:
-            Pulse.objects.update_or_create(pk=1, defaults={"beat_at": now()})
+            if time.monotonic() >= next_beat:
+                Pulse.objects.update_or_create(pk=1, defaults={"beat_at": now()})
+                next_beat = time.monotonic() + BEAT
             busy = run_due() == BATCH
         except DatabaseError:
             log.exception("no look for work was possible")

@@ -267,6 +267,22 @@ def test_a_storage_error_is_not_an_absence_and_is_tried_again(monkeypatch, blob_
     assert not (blob_directory / "ab/abcdef").exists()
 
 
+@pytest.mark.django_db
+def test_an_object_is_erased_once_the_disk_that_was_away_is_back(blob_directory):
+    blobs().begin("ab/abcdef")
+    row = due("ab/abcdef")
+    disk = blob_directory.rename(blob_directory.with_name(f"{blob_directory.name}-disk"))
+    blob_directory.mkdir()
+    loop.run_due()
+    row.refresh_from_db()
+    assert "StorageAway" in row.last_error
+    blob_directory.rmdir()
+    disk.rename(blob_directory)
+    PendingDelete.objects.update(due_at=now() - timedelta(seconds=1))
+    loop.run_due()
+    assert not (blob_directory / "ab/abcdef").exists()
+
+
 # --- The process ------------------------------------------------------------------------------------------------------
 
 
@@ -291,6 +307,17 @@ def test_the_process_says_that_it_is_alive(duties):
     assert loop.beats()
     Pulse.objects.update(beat_at=now() - timedelta(minutes=1))
     assert not loop.beats()
+
+
+@pytest.mark.django_db
+def test_a_sign_of_life_is_not_written_at_every_look(duties, monkeypatch):
+    written = []
+    monkeypatch.setattr(Pulse.objects, "update_or_create", lambda **_: written.append(now()))
+    loop.run_forever(Stop(3))
+    assert len(written) == 1
+    monkeypatch.setattr(loop, "BEAT", 0)
+    loop.run_forever(Stop(3))
+    assert len(written) == 4
 
 
 @pytest.mark.django_db
