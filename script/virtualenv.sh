@@ -13,6 +13,16 @@ virtualenv() {
     exec 9<&-
 }
 
+# With what the database of REGISTRY_DATABASE_URL needs, or of REGISTRY_DATABASE_URL_FILE, the file that holds it.
+virtualenv_for_database() {
+    url=${REGISTRY_DATABASE_URL:-}
+    if [ -r "${REGISTRY_DATABASE_URL_FILE:-}" ]; then url=$(cat "$REGISTRY_DATABASE_URL_FILE"); fi
+    case $url in
+    postgres*) virtualenv postgres ;;
+    *) virtualenv ;;
+    esac
+}
+
 installed() {
     [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]
 }

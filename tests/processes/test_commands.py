@@ -75,6 +75,24 @@ def test_a_second_start_installs_nothing(checkout: Path, programs: Path) -> None
     assert answer.stdout == f"{checkout}/manage.py serve --data a b\n"
 
 
+@pytest.mark.parametrize("held_by_a_file", [False, True])
+def test_where_the_database_is_postgresql_what_it_needs_is_installed(
+    checkout: Path, programs: Path, held_by_a_file: bool
+) -> None:
+    virtualenv = checkout / ".venv"
+    (virtualenv / "bin").mkdir(parents=True)
+    (virtualenv / "bin" / "python").write_text(
+        '#!/bin/sh\ncase "$1$2" in -c*) echo "wanted: $3" >&2;; esac\necho "$@"\n'
+    )
+    (virtualenv / "bin" / "python").chmod(0o755)
+    url = "postgres://registry@db/registry"
+    (checkout / "url").write_text(f"{url}\n")
+    given = {"REGISTRY_DATABASE_URL_FILE": str(checkout / "url")} if held_by_a_file else {"REGISTRY_DATABASE_URL": url}
+    answer = run(checkout / "script" / "server", PATH=str(programs), **given)
+    assert "wanted: postgres\n" in answer.stderr
+    assert (virtualenv / "installed-postgres").exists()
+
+
 def test_an_option_wins_over_its_environment_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", {"REGISTRY_PORT": "1", "REGISTRY_HOST": "::1", "REGISTRY_DATA": "here"})
