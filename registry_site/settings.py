@@ -3,16 +3,14 @@
 """
 
 import os
-import socket
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-import environ
-
+from registry_site.addresses import as_host, own_hosts
+from registry_site.environment import env, number, one_of, secret, several
 from registry_site.secrets import kept
 
-env = environ.FileAwareEnv()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Where everything is kept -----------------------------------------------------------------------------------------
@@ -21,12 +19,6 @@ REGISTRY_DATA = Path(env.str("REGISTRY_DATA", str(BASE_DIR / "data"))).absolute(
 
 # --- Secrets: made on the first start, the same on every machine of a cluster -----------------------------------------
 
-
-def secret(name: str) -> str:
-    """The value as it stands: django-environ takes a leading `$` for another variable, and keeps a file's newline."""
-    return env.ENVIRON.get(name, "").rstrip("\r\n")
-
-
 SECRET_KEY = secret("REGISTRY_SECRET_KEY") or kept(REGISTRY_DATA / "secrets" / "secret-key")
 REGISTRY_TOKEN_KEY = secret("REGISTRY_TOKEN_KEY") or kept(REGISTRY_DATA / "secrets" / "token-key")
 REGISTRY_ADMIN_PASSWORD = secret("REGISTRY_ADMIN_PASSWORD")
@@ -34,41 +26,27 @@ REGISTRY_ADMIN_PASSWORD = secret("REGISTRY_ADMIN_PASSWORD")
 # --- Addresses --------------------------------------------------------------------------------------------------------
 
 REGISTRY_HOST = env.str("REGISTRY_HOST", "127.0.0.1")
-REGISTRY_PORT = env.int("REGISTRY_PORT", 8000)
+REGISTRY_PORT = number("REGISTRY_PORT", 8000)
 REGISTRY_PUBLIC_URL = env.str("REGISTRY_PUBLIC_URL", "").rstrip("/")
 
-
-def own_names() -> list[str]:
-    """The names under which this machine is reached; its other addresses only when the server listens on all."""
-    names = ["localhost", "127.0.0.1", "[::1]", socket.gethostname(), REGISTRY_HOST]
-    if REGISTRY_PUBLIC_URL:
-        names.append(environ.urlparse(REGISTRY_PUBLIC_URL).hostname or "")
-    if REGISTRY_HOST in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
-        try:
-            found = socket.getaddrinfo(socket.gethostname(), None)
-        except OSError:  # a host name that does not resolve has no further addresses
-            found = []
-        names += [f"[{address[0]}]" if family == socket.AF_INET6 else address[0] for family, *_, address in found]
-    return sorted({name.lower() for name in names if name})
-
-
-ALLOWED_HOSTS = env.list("REGISTRY_ALLOWED_HOSTS", default=own_names())
+chosen = [as_host(name) for name in several("REGISTRY_ALLOWED_HOSTS")]
+ALLOWED_HOSTS = chosen or own_hosts(REGISTRY_HOST, REGISTRY_PUBLIC_URL)
 CSRF_TRUSTED_ORIGINS = [REGISTRY_PUBLIC_URL] if REGISTRY_PUBLIC_URL else []
 
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
-REGISTRY_WORKERS = env.int("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
+REGISTRY_WORKERS = number("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
 REGISTRY_WORKER = env.str("REGISTRY_WORKER", "loop")  # or gthread, gunicorn's own
-REGISTRY_THREADS = env.int("REGISTRY_THREADS", 64)  # requests at once in each of them
-REGISTRY_MAX_REQUESTS = env.int("REGISTRY_MAX_REQUESTS", 0)  # after which a process is replaced; 0: never
-REGISTRY_CONNECTIONS = env.int("REGISTRY_CONNECTIONS", 1000)  # at once, in each process
-REGISTRY_CONNECTIONS_PER_ADDRESS = env.int("REGISTRY_CONNECTIONS_PER_ADDRESS", 0)  # in each process; 0: no bound
-REGISTRY_HEAD_TIMEOUT = env.int("REGISTRY_HEAD_TIMEOUT", 10)  # seconds for the head of a request
-REGISTRY_STALL_TIMEOUT = env.int("REGISTRY_STALL_TIMEOUT", 30)  # seconds in which a client takes nothing of an answer
-REGISTRY_QUEUE_TIMEOUT = env.int("REGISTRY_QUEUE_TIMEOUT", 30)  # seconds a request waits for a thread
+REGISTRY_THREADS = number("REGISTRY_THREADS", 64)  # requests at once in each of them
+REGISTRY_MAX_REQUESTS = number("REGISTRY_MAX_REQUESTS", 0)  # after which a process is replaced; 0: never
+REGISTRY_CONNECTIONS = number("REGISTRY_CONNECTIONS", 1000)  # at once, in each process
+REGISTRY_CONNECTIONS_PER_ADDRESS = number("REGISTRY_CONNECTIONS_PER_ADDRESS", 0)  # in each process; 0: no bound
+REGISTRY_HEAD_TIMEOUT = number("REGISTRY_HEAD_TIMEOUT", 10)  # seconds for the head of a request
+REGISTRY_STALL_TIMEOUT = number("REGISTRY_STALL_TIMEOUT", 30)  # seconds in which a client takes nothing of an answer
+REGISTRY_QUEUE_TIMEOUT = number("REGISTRY_QUEUE_TIMEOUT", 30)  # seconds a request waits for a thread
 REGISTRY_TLS_CERT = env.str("REGISTRY_TLS_CERT", "")  # PEM files; both or none
 REGISTRY_TLS_KEY = env.str("REGISTRY_TLS_KEY", "")
-REGISTRY_TRUSTED_PROXIES = env.list("REGISTRY_TRUSTED_PROXIES", default=[])  # addresses whose X-Forwarded-Proto counts
+REGISTRY_TRUSTED_PROXIES = several("REGISTRY_TRUSTED_PROXIES")  # whose X-Forwarded-Proto and -For count
 REGISTRY_ACCESS_LOG = env.bool("REGISTRY_ACCESS_LOG", False)
 
 # --- What the registry does -------------------------------------------------------------------------------------------
@@ -76,17 +54,17 @@ REGISTRY_ACCESS_LOG = env.bool("REGISTRY_ACCESS_LOG", False)
 REGISTRY_DEFAULT_VISIBILITY = env.str("REGISTRY_DEFAULT_VISIBILITY", "private")
 REGISTRY_DELETE_ENABLED = env.bool("REGISTRY_DELETE_ENABLED", True)
 REGISTRY_SPARSE_MANIFESTS = env.bool("REGISTRY_SPARSE_MANIFESTS", False)
-REGISTRY_MANIFEST_LIMIT = env.int("REGISTRY_MANIFEST_LIMIT", 4 * 1024 * 1024)  # bytes
-REGISTRY_GRACE = timedelta(seconds=env.int("REGISTRY_GRACE", 24 * 3600))
-REGISTRY_UPLOAD_EXPIRY = timedelta(seconds=env.int("REGISTRY_UPLOAD_EXPIRY", 24 * 3600))
-REGISTRY_BODY_TIMEOUT = env.int("REGISTRY_BODY_TIMEOUT", 60)  # seconds without a byte
-REGISTRY_BODY_MIN_RATE = env.int("REGISTRY_BODY_MIN_RATE", 1024)  # bytes per second, over as long; 0: any
+REGISTRY_MANIFEST_LIMIT = number("REGISTRY_MANIFEST_LIMIT", 4 * 1024 * 1024)  # bytes
+REGISTRY_GRACE = timedelta(seconds=number("REGISTRY_GRACE", 24 * 3600))
+REGISTRY_UPLOAD_EXPIRY = timedelta(seconds=number("REGISTRY_UPLOAD_EXPIRY", 24 * 3600))
+REGISTRY_BODY_TIMEOUT = number("REGISTRY_BODY_TIMEOUT", 60)  # seconds without a byte
+REGISTRY_BODY_MIN_RATE = number("REGISTRY_BODY_MIN_RATE", 1024)  # bytes per second, over as long; 0: any
 
 # --- Who may do what --------------------------------------------------------------------------------------------------
 
 REGISTRY_SERVICE = env.str("REGISTRY_SERVICE", "layerstore")
-REGISTRY_TOKEN_LIFETIME = env.int("REGISTRY_TOKEN_LIFETIME", 300)  # seconds
-REGISTRY_LOGIN_FAILURES_PER_MINUTE = env.int("REGISTRY_LOGIN_FAILURES_PER_MINUTE", 20)
+REGISTRY_TOKEN_LIFETIME = number("REGISTRY_TOKEN_LIFETIME", 300)  # seconds
+REGISTRY_LOGIN_FAILURES_PER_MINUTE = number("REGISTRY_LOGIN_FAILURES_PER_MINUTE", 20)
 
 AUTH_USER_MODEL = "access.User"
 AUTHENTICATION_BACKENDS = ["access.backends.PasswordBackend"]
@@ -168,7 +146,7 @@ REST_FRAMEWORK = {
 # --- The database -----------------------------------------------------------------------------------------------------
 
 REGISTRY_DATABASE_URL = secret("REGISTRY_DATABASE_URL") or f"sqlite:///{quote(str(REGISTRY_DATA / 'db.sqlite3'))}"
-REGISTRY_DATABASE_CONNECTIONS = env.int("REGISTRY_DATABASE_CONNECTIONS", 16)  # at most, in each process; PostgreSQL
+REGISTRY_DATABASE_CONNECTIONS = number("REGISTRY_DATABASE_CONNECTIONS", 16)  # at most, in each process; PostgreSQL
 DATABASES = {"default": env.db_url_config(REGISTRY_DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # FULL: a commit that was acknowledged survives a power cut. IMMEDIATE: writers queue instead of failing.
@@ -211,7 +189,7 @@ STORAGES = {
 
 # --- Logs -------------------------------------------------------------------------------------------------------------
 
-REGISTRY_LOG_LEVEL = env.str("REGISTRY_LOG_LEVEL", "INFO").upper()
+REGISTRY_LOG_LEVEL = one_of("REGISTRY_LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
