@@ -4,6 +4,7 @@ Every change begins in `writing`: take the upload, get behind the fence, and rea
 is open while bytes move. `docs/architecture.md` ("Uploads") tells what each step leaves behind when the machine dies.
 """
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from oci.errors import (
 )
 from repositories.connections import let_go_of_connection
 from repositories.models import Repository
-from storage.driver import Buffer, ObjectBusy, ObjectDamaged, ObjectMissing, Writer, blobs
+from storage.driver import Buffer, ObjectBusy, ObjectDamaged, ObjectMissing, StorageError, Writer, blobs
 from uploads.hashing_beside import hashing_beside
 from uploads.models import State, Upload
 from uploads.superseded import ended_when_superseded
@@ -102,7 +103,7 @@ def finish(name: str, upload_id: str, opener: str, digest: Digest, body: Body, a
             if body.broken:
                 keep(upload, writer, hasher)
                 complain_if_broken(body)
-            if received(writer, hasher, digest.algorithm) != digest:
+            if received(upload, writer, hasher, digest.algorithm) != digest:
                 drop(upload)
                 raise DigestInvalid(str(digest))
             writer.complete()
@@ -119,7 +120,7 @@ def push(repository: Repository, opener: str, digest: Digest, body: Body, at: in
     upload_id = str(start(repository, opener, digest.algorithm).pk)
     try:
         finish(repository.name, upload_id, opener, digest, body, at)
-    except (SizeInvalid, ChunkOutOfOrder, OSError):
+    except (SizeInvalid, ChunkOutOfOrder, OSError, StorageError):
         cancel(repository.name, upload_id, opener)
         raise
 
@@ -238,13 +239,21 @@ def complain_if_broken(body: Body) -> None:
         raise SizeInvalid(body.broken, "the body ended too early; what came is kept, go on from there")
 
 
-def received(writer: Writer, hasher: Hasher, algorithm: str) -> Digest:
-    """The digest of all bytes; an algorithm that nobody announced is the one case that reads them again."""
+def received(upload: Upload, writer: Writer, hasher: Hasher, algorithm: str) -> Digest:
+    """The digest of all bytes; an algorithm that nobody announced is the one case that reads them again.
+
+    Raises UploadSuperseded as soon as that is known: of a large upload the reading takes minutes.
+    """
     if hasher.algorithm == algorithm:
         return hasher.digest
-    again = Hasher(algorithm)
-    with closing(blobs().read(writer.key, 0, writer.size)) as reader:
+    again, superseded = Hasher(algorithm), threading.Event()
+    with (
+        closing(blobs().read(writer.key, 0, writer.size)) as reader,
+        ended_when_superseded(upload, superseded.set),
+    ):
         while block := reader.read(REREAD):
+            if superseded.is_set():
+                raise UploadSuperseded(str(upload.pk))
             again.update(block)
     return again.digest
 

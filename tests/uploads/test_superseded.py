@@ -10,6 +10,7 @@ from django.db import OperationalError
 from oci.digests import Digest
 from oci.errors import BlobUploadUnknown, SizeInvalid, UploadSuperseded
 from repositories.models import Repository
+from storage.filesystem import FilePart
 from tests.server import wait_until
 from tests.threads import Request
 from tests.uploads.bodies import Sent, Silent
@@ -125,3 +126,22 @@ def test_the_thread_ends_with_the_last_writer_and_comes_back_with_the_next(uploa
         body.interrupt()
         writer.answer()
         wait_until(lambda: "superseded-writers" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_writer_that_reads_a_large_upload_again_is_ended_by_a_newer_one(upload_id, monkeypatch):
+    real = FilePart.read
+
+    def slow(part: FilePart, size: int = -1) -> bytes:
+        time.sleep(0.02)
+        return real(part, size)
+
+    monkeypatch.setattr(FilePart, "read", slow)
+    monkeypatch.setattr(services, "REREAD", 1)
+    content = bytes(5000)
+    services.append(NAME, upload_id, OPENER, Sent(content), None)
+    older = Request(services.finish, NAME, upload_id, OPENER, Digest.of(content, "sha512"), Sent(), None)
+    wait_until(lambda: any(str(upload) == upload_id for upload, _ in superseded._writers.values()))
+    started = time.monotonic()
+    assert Request(services.append, NAME, upload_id, OPENER, Sent(b"more"), 5000).answer().offset == 5004
+    assert time.monotonic() - started < 5
+    assert isinstance(older.answer(), UploadSuperseded)
