@@ -8,9 +8,10 @@ import mmap
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from math import inf
 
 from serving.chunks import Chunks
 
@@ -53,15 +54,16 @@ class SocketBody:
         """Whether it is unknown where the next request starts."""
         return bool(self.broken)
 
-    def blocks(self, stall: float, rate: int = 0) -> Iterator[memoryview]:
+    def blocks(self, stall: float, rate: int = 0, within: float | None = None) -> Generator[memoryview, None, None]:
         """The payload, in blocks of BLOCK bytes or less. **A block is valid until three more have been yielded.**
 
         Raises BodyBroken, after all the payload that came: when the peer is gone, when the chunks are malformed, when
-        nothing comes for `stall` seconds, or less than `rate` bytes per second over as long. Time in which the sender
-        waits for us does not count. May be called again, to go on where an earlier iteration was left.
+        nothing comes for `stall` seconds, less than `rate` bytes per second over as long, or not all of it in `within`
+        seconds. Time in which the sender waits for us does not count. May be called again, to go on where an earlier
+        iteration was left.
         """
         self.started = True
-        pace = Pace(stall, rate)
+        pace = Pace(stall, rate, within)
         fill = self._fill if self._chunks is None else partial(self._fill_from_chunks, self._chunks)
         with waiting_at_most(self._socket, pace.tick):
             while not self.finished:
@@ -143,8 +145,9 @@ class SocketBody:
 class Pace:
     """Whether a sender keeps up. Only the time we spend waiting for it counts."""
 
-    def __init__(self, stall: float, rate: int) -> None:
-        self.tick = min(TICK, stall / 4)  # seconds
+    def __init__(self, stall: float, rate: int, within: float | None = None) -> None:
+        self._within = inf if within is None else within
+        self.tick = min(TICK, stall / 4, self._within / 4)  # seconds
         self.waited = 0.0  # seconds, in all
         self.problem = ""
         self._stall, self._rate = stall, rate
@@ -156,7 +159,9 @@ class Pace:
         self.waited += seconds
         self._silent = 0.0 if size else self._silent + seconds
         self._window, self._came = self._window + seconds, self._came + size
-        if self._silent >= self._stall:
+        if self.waited >= self._within:
+            self.problem = f"the body took longer than {self._within:g} seconds"
+        elif self._silent >= self._stall:
             self.problem = f"nothing came for {self._stall:g} seconds"
         elif size and self._window >= self._stall:
             if self._came < self._rate * self._window:

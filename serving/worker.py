@@ -6,7 +6,7 @@ itself gives the connection back. What the application declares short is answere
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, ClassVar, cast
@@ -225,10 +225,10 @@ class OfferedBody(SocketBody):
         super().__init__(sock, b"", length, give_back=unreader.unread)
         self._unreader = unreader
 
-    def blocks(self, stall: float, rate: int = 0) -> Iterator[memoryview]:
+    def blocks(self, stall: float, rate: int = 0, within: float | None = None) -> Generator[memoryview, None, None]:
         self.started = True  # whether or not the generator is ever asked: what was early is no longer with the parser
         self.early += self._unreader.take_buffered()
-        return super().blocks(stall, rate)
+        return super().blocks(stall, rate, within)
 
 
 def read_to_its_end(connection: Connection, body: SocketBody | None) -> bool:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -40,7 +41,11 @@ class Wire:
         else:
             environ["CONTENT_LENGTH"] = str(length)
         unreader = SocketUnreader(self.server)
-        reader = ChunkedReader(SimpleNamespace(), unreader) if length is None else LengthReader(unreader, length)
+        reader = (
+            ChunkedReader(SimpleNamespace(unreader=unreader), unreader)
+            if length is None
+            else LengthReader(unreader, length)
+        )
         environ["wsgi.input"] = GunicornBody(reader)
         if self.way == "socket":
             environ["layerstore.body"] = SocketBody(self.server, b"", length, give_back=unreader.unread)
@@ -149,19 +154,63 @@ def test_a_body_without_bytes_is_empty(wire):
     assert content_of(wire.body(0)) == b""
 
 
-def test_a_client_that_drips_is_ended(settings):
+@pytest.fixture
+def drip(wire):
+    """Sends these bytes again and again, a few at a time, until the test ends."""
+    ended = threading.Event()
+    threads = []
+
+    def begin(content: bytes) -> None:
+        def dripping() -> None:
+            while not ended.wait(0.02):
+                wire.client.sendall(content)
+
+        threads.append(threading.Thread(target=dripping))
+        threads[-1].start()
+
+    yield begin
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(("length", "content"), [(1_000_000, b"x"), (None, b"1\r\nx\r\n")])
+def test_a_client_that_drips_is_ended(wire, drip, settings, length, content):
     settings.REGISTRY_BODY_TIMEOUT, settings.REGISTRY_BODY_MIN_RATE = 0.4, 1000
-    wire, ended = Wire("socket"), threading.Event()
-
-    def drip() -> None:
-        while not ended.wait(0.02):
-            wire.client.sendall(b"x")
-
-    dripping = threading.Thread(target=drip)
-    dripping.start()
-    body = wire.body(1_000_000)
-    with wire.client, wire.server:
-        assert set(content_of(body)) == {ord("x")}
-        ended.set()
-        dripping.join()
+    drip(content)
+    body = wire.body(length)
+    assert set(content_of(body)) <= {ord("x")}
     assert body.broken == "less than 1000 bytes per second came"
+
+
+@pytest.mark.parametrize(("length", "content"), [(1_000_000, b"x"), (None, b"1\r\nx\r\n")])
+def test_a_body_that_is_read_at_once_may_not_take_longer_than_it_is_given(wire, drip, settings, length, content):
+    settings.REGISTRY_BODY_MIN_RATE = 0
+    drip(content)
+    began = time.monotonic()
+    with pytest.raises(SizeInvalid) as refused:
+        wire.body(length).read(2_000_000, within=0.4)
+    assert refused.value.detail == "the body took longer than 0.4 seconds"
+    assert 0.4 <= time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("length", [8, None])
+def test_a_slow_client_that_keeps_up_is_waited_for_and_the_socket_is_left_as_it_was(wire, drip, settings, length):
+    """Its pauses are longer than the ticks in which we wait."""
+    settings.REGISTRY_BODY_TIMEOUT, settings.REGISTRY_BODY_MIN_RATE = 0.4, 1
+    wire.server.settimeout(7)
+
+    def sending() -> None:
+        for piece in (
+            [b"12", b"34", b"56", b"78"] if length else [b"4\r\n12", b"34\r\n4\r", b"\n56", b"78\r\n0\r\n\r\n"]
+        ):
+            time.sleep(0.25)
+            wire.client.sendall(piece)
+
+    thread = threading.Thread(target=sending)
+    thread.start()
+    body = wire.body(length)
+    assert content_of(body) == b"12345678"
+    assert not body.broken
+    assert wire.server.gettimeout() == 7
+    thread.join()

@@ -6,9 +6,9 @@ import time
 import pytest
 
 from oci.digests import Digest
+from serving.inputs import BLOCK
 from tests.images import IMAGE, bytes_of, image
 from tests.wire.connection import Closed, Connection, chunked, is_ours
-from wire.bodies import BLOCK
 
 CONTENT = bytes(range(256)) * 1024  # 256 KiB
 DIGEST = Digest.of(CONTENT)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oci.errors import BlobUploadInvalid, RangeUnsatisfiable, RequestInvalid, SizeInvalid
-from wire.bodies import BLOCK, Body
+from serving.inputs import BLOCK
+from wire.bodies import Body
 from wire.ranges import chunk_start, requested
 
 sizes = st.integers(0, 2**63 - 1)
@@ -146,7 +147,7 @@ failures = st.sampled_from(
 
 def arriving(source, length=None):
     chunk = body(length)
-    chunk._input = source
+    chunk._source._input = source
     return chunk
 
 
