@@ -80,7 +80,8 @@ control_socket_disable = True  # it would write below the home directory
 # --- Ending with the parent -------------------------------------------------------------------------------------------
 
 
-def on_starting(_arbiter: Any) -> None:
+def on_starting(arbiter: Any) -> None:
+    gunicorn_inside.leave_sockets(arbiter)  # the parent's, who starts another gunicorn on them
     end_with_parent()
 
 

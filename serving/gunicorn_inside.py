@@ -56,6 +56,11 @@ def check() -> None:
         )
 
 
+def leave_sockets(arbiter: Any) -> None:
+    """Its listening sockets are somebody else's, as systemd's would be: at its end it does not remove their files."""
+    arbiter.systemd = True
+
+
 class Frozen:
     """The configuration as plain attributes: gunicorn looks each up in a dictionary of objects, 30 times a request."""
 
