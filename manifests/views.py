@@ -21,6 +21,7 @@ from wire.pages import next_page, page, page_size, text
 from wire.views import RegistryView
 
 TAGS = 100  # that one push may set
+WITHIN = 60.0  # seconds for the body of one
 REFERRERS = 4 * 1024 * 1024  # bytes of annotations in one page, about
 
 
@@ -38,7 +39,7 @@ class ManifestView(RegistryView):
     def put(self, request, name, reference):
         digests, tags = target(request, reference)
         let_go_of_connection()
-        content = Body(request).read(settings.REGISTRY_MANIFEST_LIMIT)
+        content = Body(request).read(settings.REGISTRY_MANIFEST_LIMIT, within=WITHIN)
         if content is None:
             raise ManifestTooLarge(f"{settings.REGISTRY_MANIFEST_LIMIT} bytes are accepted (REGISTRY_MANIFEST_LIMIT)")
         digest = digests or Digest.of(content)

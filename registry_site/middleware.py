@@ -1,5 +1,6 @@
 """Django's middleware for pages, which `/v2/` neither needs nor pays for, and the headers every `/v2/` answer has."""
 
+import io
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
@@ -15,10 +16,13 @@ from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from oci.errors import RegistryError
 from wire import requests
+from wire.bodies import Body
 from wire.views import is_for_clients
 
 PROGRAMS = ("/v2", "/token", "/healthz", "/readyz")  # what people have no use for
+FORM_LENGTH, FORM_WITHIN = 64 * 1024, 10.0  # bytes, which our worker collects before it takes a thread; and seconds
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -58,6 +62,33 @@ def client_address(get_response: GetResponse) -> GetResponse:
         while path and trusted(request.META["REMOTE_ADDR"]):
             request.META["REMOTE_ADDR"] = path.pop()
         return get_response(request)
+
+    return middleware
+
+
+def whole_forms(get_response: GetResponse) -> GetResponse:
+    """Django would wait for a form for as long as somebody drips it, and each would hold a thread. So pages take only
+    what our worker has collected when it calls us: short, of known length, and sent without asking first. Every browser
+    sends forms like that. Under another worker the form is waited for here, and not for long."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(PROGRAMS):
+            return get_response(request)
+        if request.META.get("HTTP_TRANSFER_ENCODING"):
+            return refused(411, "a form has to have a Content-Length")
+        if request.META.get("HTTP_EXPECT"):
+            return refused(417, "a form has to be sent at once, without Expect")
+        try:
+            form = Body(request).read(FORM_LENGTH, within=FORM_WITHIN)
+        except RegistryError as error:
+            return refused(400, f"{error.message}: {error.detail}")
+        if form is None:
+            return refused(413, f"a form may have {FORM_LENGTH} bytes")
+        request._stream = request.META["wsgi.input"] = io.BytesIO(form)
+        return get_response(request)
+
+    def refused(status: int, why: str) -> HttpResponse:
+        return HttpResponse(f"{why}\n", status=status, content_type="text/plain; charset=utf-8")
 
     return middleware
 

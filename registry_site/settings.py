@@ -106,6 +106,7 @@ MIDDLEWARE = [
     "registry_site.middleware.distribution_headers",
     "registry_site.middleware.client_address",
     "django.middleware.security.SecurityMiddleware",
+    "registry_site.middleware.whole_forms",
     "registry_site.middleware.WhiteNoise",
     "registry_site.middleware.Sessions",
     "registry_site.middleware.Common",
