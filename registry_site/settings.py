@@ -8,14 +8,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from registry_site.addresses import as_host, own_hosts
-from registry_site.environment import env, number, one_of, secret, several
+from registry_site.environment import check_files, database, flag, number, one_of, secret, several, text
 from registry_site.secrets import kept
 
+check_files()
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Where everything is kept -----------------------------------------------------------------------------------------
 
-REGISTRY_DATA = Path(env.str("REGISTRY_DATA", str(BASE_DIR / "data"))).absolute()
+REGISTRY_DATA = Path(text("REGISTRY_DATA", str(BASE_DIR / "data"))).absolute()
 
 # --- Secrets: made on the first start, the same on every machine of a cluster -----------------------------------------
 
@@ -25,9 +26,9 @@ REGISTRY_ADMIN_PASSWORD = secret("REGISTRY_ADMIN_PASSWORD")
 
 # --- Addresses --------------------------------------------------------------------------------------------------------
 
-REGISTRY_HOST = env.str("REGISTRY_HOST", "127.0.0.1")
+REGISTRY_HOST = text("REGISTRY_HOST", "127.0.0.1")
 REGISTRY_PORT = number("REGISTRY_PORT", 8000)
-REGISTRY_PUBLIC_URL = env.str("REGISTRY_PUBLIC_URL", "").rstrip("/")
+REGISTRY_PUBLIC_URL = text("REGISTRY_PUBLIC_URL", "").rstrip("/")
 
 chosen = [as_host(name) for name in several("REGISTRY_ALLOWED_HOSTS")]
 ALLOWED_HOSTS = chosen or own_hosts(REGISTRY_HOST, REGISTRY_PUBLIC_URL)
@@ -36,7 +37,7 @@ CSRF_TRUSTED_ORIGINS = [REGISTRY_PUBLIC_URL] if REGISTRY_PUBLIC_URL else []
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 REGISTRY_WORKERS = number("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
-REGISTRY_WORKER = env.str("REGISTRY_WORKER", "loop")  # or gthread, gunicorn's own
+REGISTRY_WORKER = text("REGISTRY_WORKER", "loop")  # or gthread, gunicorn's own
 REGISTRY_THREADS = number("REGISTRY_THREADS", 64)  # requests at once in each of them
 REGISTRY_MAX_REQUESTS = number("REGISTRY_MAX_REQUESTS", 0)  # after which a process is replaced; 0: never
 REGISTRY_CONNECTIONS = number("REGISTRY_CONNECTIONS", 1000)  # at once, in each process
@@ -44,16 +45,16 @@ REGISTRY_CONNECTIONS_PER_ADDRESS = number("REGISTRY_CONNECTIONS_PER_ADDRESS", 0)
 REGISTRY_HEAD_TIMEOUT = number("REGISTRY_HEAD_TIMEOUT", 10)  # seconds for the head of a request
 REGISTRY_STALL_TIMEOUT = number("REGISTRY_STALL_TIMEOUT", 30)  # seconds in which a client takes nothing of an answer
 REGISTRY_QUEUE_TIMEOUT = number("REGISTRY_QUEUE_TIMEOUT", 30)  # seconds a request waits for a thread
-REGISTRY_TLS_CERT = env.str("REGISTRY_TLS_CERT", "")  # PEM files; both or none
-REGISTRY_TLS_KEY = env.str("REGISTRY_TLS_KEY", "")
+REGISTRY_TLS_CERT = text("REGISTRY_TLS_CERT", "")  # PEM files; both or none
+REGISTRY_TLS_KEY = text("REGISTRY_TLS_KEY", "")
 REGISTRY_TRUSTED_PROXIES = several("REGISTRY_TRUSTED_PROXIES")  # whose X-Forwarded-Proto and -For count
-REGISTRY_ACCESS_LOG = env.bool("REGISTRY_ACCESS_LOG", False)
+REGISTRY_ACCESS_LOG = flag("REGISTRY_ACCESS_LOG", False)
 
 # --- What the registry does -------------------------------------------------------------------------------------------
 
-REGISTRY_DEFAULT_VISIBILITY = env.str("REGISTRY_DEFAULT_VISIBILITY", "private")
-REGISTRY_DELETE_ENABLED = env.bool("REGISTRY_DELETE_ENABLED", True)
-REGISTRY_SPARSE_MANIFESTS = env.bool("REGISTRY_SPARSE_MANIFESTS", False)
+REGISTRY_DEFAULT_VISIBILITY = text("REGISTRY_DEFAULT_VISIBILITY", "private")
+REGISTRY_DELETE_ENABLED = flag("REGISTRY_DELETE_ENABLED", True)
+REGISTRY_SPARSE_MANIFESTS = flag("REGISTRY_SPARSE_MANIFESTS", False)
 REGISTRY_MANIFEST_LIMIT = number("REGISTRY_MANIFEST_LIMIT", 4 * 1024 * 1024)  # bytes
 REGISTRY_GRACE = timedelta(seconds=number("REGISTRY_GRACE", 24 * 3600))
 REGISTRY_UPLOAD_EXPIRY = timedelta(seconds=number("REGISTRY_UPLOAD_EXPIRY", 24 * 3600))
@@ -62,7 +63,7 @@ REGISTRY_BODY_MIN_RATE = number("REGISTRY_BODY_MIN_RATE", 1024)  # bytes per sec
 
 # --- Who may do what --------------------------------------------------------------------------------------------------
 
-REGISTRY_SERVICE = env.str("REGISTRY_SERVICE", "layerstore")
+REGISTRY_SERVICE = text("REGISTRY_SERVICE", "layerstore")
 REGISTRY_TOKEN_LIFETIME = number("REGISTRY_TOKEN_LIFETIME", 300)  # seconds
 REGISTRY_LOGIN_FAILURES_PER_MINUTE = number("REGISTRY_LOGIN_FAILURES_PER_MINUTE", 20)
 
@@ -76,7 +77,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 # --- The application --------------------------------------------------------------------------------------------------
 
-DEBUG = env.bool("REGISTRY_DEBUG", False)
+DEBUG = flag("REGISTRY_DEBUG", False)
 ROOT_URLCONF = "registry_site.urls"
 WSGI_APPLICATION = "registry_site.wsgi.application"
 APPEND_SLASH = True  # for the admin; /v2/ never sees CommonMiddleware
@@ -146,9 +147,9 @@ REST_FRAMEWORK = {
 
 # --- The database -----------------------------------------------------------------------------------------------------
 
-REGISTRY_DATABASE_URL = secret("REGISTRY_DATABASE_URL") or f"sqlite:///{quote(str(REGISTRY_DATA / 'db.sqlite3'))}"
 REGISTRY_DATABASE_CONNECTIONS = number("REGISTRY_DATABASE_CONNECTIONS", 16)  # at most, in each process; PostgreSQL
-DATABASES = {"default": env.db_url_config(REGISTRY_DATABASE_URL)}
+SQLITE = f"sqlite:///{quote(str(REGISTRY_DATA / 'db.sqlite3'))}"
+DATABASES = {"default": database("REGISTRY_DATABASE_URL", SQLITE)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # FULL: a commit that was acknowledged survives a power cut. IMMEDIATE: writers queue instead of failing.
     DATABASES["default"] |= {

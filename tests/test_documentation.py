@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-READERS = ("env.str", "env.bool", "number", "several", "one_of", "secret")
+READERS = ("text", "flag", "number", "several", "one_of", "secret", "database")
 
 
 def read_settings() -> dict[str, ast.expr | None]:

@@ -33,18 +33,26 @@ def complaint(data: Path, **environment: str) -> str:
         ("REGISTRY_GRACE", "99999999999999"),
         ("REGISTRY_LOG_LEVEL", "LOUD"),
         ("REGISTRY_PUBLIC_URL", "http://[::1"),
+        ("REGISTRY_DELETE_ENABLED", "flase"),
+        ("REGISTRY_DATABASE_URL", "sesame"),
+        ("REGISTRY_DATABASE_URL", "postgres://registry:sesame/2@db:5432/registry"),
+        ("REGISTRY_TOKEN_KEY_FILE", "/no/such/file"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named_in_one_line(tmp_path: Path, name: str, value: str) -> None:
     said = complaint(tmp_path, **{name: value})
-    assert said.startswith(f"Layerstore cannot start: {name} is ")
+    assert said.startswith(f"Layerstore cannot start: {name}")
     assert "\n" not in said
+    assert "sesame" not in said
 
 
 def test_values_from_files_and_lists_with_spaces_are_taken(tmp_path: Path) -> None:
-    (tmp_path / "level").write_text("debug\n")
+    given = {"LOG_LEVEL": "debug\n", "DEFAULT_VISIBILITY": "public\n", "ACCESS_LOG": "off\n", "THREADS": "8\n"}
+    files = {f"REGISTRY_{name}_FILE": str(tmp_path / name) for name in given}
+    for name, value in given.items():
+        (tmp_path / name).write_text(value)
     lists = {"REGISTRY_TRUSTED_PROXIES": "10.0.0.1, 10.1.0.0/16", "REGISTRY_ALLOWED_HOSTS": "a.example, b.example"}
-    assert complaint(tmp_path / "data", REGISTRY_LOG_LEVEL_FILE=str(tmp_path / "level"), **lists) == ""
+    assert complaint(tmp_path / "data", **files, **lists) == ""
 
 
 @pytest.mark.parametrize(("name", "least"), [(name, least) for name, least, _ in LEAST])
