@@ -21,6 +21,7 @@ from wire.views import RegistryView
 SCOPES_LENGTH = 5000  # characters of all scopes of a token, which has to fit into a header of 8 KiB
 SCOPE_FRAME = 64  # characters that a token adds to each
 FORM_LENGTH = 64 * 1024  # bytes
+FORM_WITHIN = 10.0  # seconds for all of it
 
 
 class TokenView(RegistryView):
@@ -103,7 +104,7 @@ def read_form(request: Request) -> QueryDict:
     """Raises RequestInvalid, SizeInvalid and BodyTooLarge."""
     if not request.META.get("CONTENT_TYPE", "").lower().startswith("application/x-www-form-urlencoded"):
         raise RequestInvalid(message="the body has to be application/x-www-form-urlencoded")
-    content = Body(request).read(FORM_LENGTH)
+    content = Body(request).read(FORM_LENGTH, within=FORM_WITHIN)
     if content is None:
         raise BodyTooLarge()
     return QueryDict(content)

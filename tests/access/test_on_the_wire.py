@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from access.views import FORM_WITHIN
 from tests.server import ROOT, Server
 
 PASSWORD = "admin-password-of-a-test"
@@ -51,6 +53,23 @@ def test_podman_sends_the_form_of_its_refresh_token_in_chunks(server):
     # Little more than is accepted: the server need not read on, and cuts off whoever goes on sending.
     too_long = (b"x" * 8192 for _ in range(9))
     assert request(server, "POST", "/token", FORM, too_long)[0] == 413
+
+
+def test_a_form_that_drips_is_answered_after_ten_seconds(server):
+    connection = server.connection()
+    connection.putrequest("POST", "/token")
+    for header in (FORM | {"Transfer-Encoding": "chunked"}).items():  # with a length, it is awaited without a thread
+        connection.putheader(*header)
+    connection.endheaders()
+    began, answered = time.monotonic(), []
+    while not answered:
+        assert time.monotonic() - began < FORM_WITHIN + 3
+        connection.send(b"1\r\na\r\n")
+        answered, _, _ = select.select([connection.sock], [], [], 0.5)
+    assert time.monotonic() - began > FORM_WITHIN - 1
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["errors"][0]["code"]) == (400, "SIZE_INVALID")
+    connection.close()
 
 
 def test_the_challenge_names_the_address_that_the_client_used(server):
