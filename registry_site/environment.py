@@ -74,5 +74,7 @@ def database(name: str, default: str) -> dict[str, Any]:
         if url.startswith(DATABASES):
             return env.db_url_config(url)
     except ValueError:  # whose message has what it took for a port: perhaps half of the password
-        raise ImproperlyConfigured(f"{name} is not a URL. Has the password a / or @, to be written %2F or %40?") from None
+        raise ImproperlyConfigured(
+            f"{name} is not a URL. Has the password a / or @, to be written %2F or %40?"
+        ) from None
     raise ImproperlyConfigured(f"{name} is neither sqlite:///path nor postgres://user:password@host:5432/name.")
