@@ -15,7 +15,7 @@ from serving.gunicorn_inside import new_parser, wrap_tls
 HEAD_LIMIT = 64 * 1024  # bytes of a request's head, or of a body that is collected with it
 
 HAS_BODY = re.compile(rb"\r\n(?:transfer-encoding[ \t]*:|content-length[ \t]*:(?![ \t]*0+[ \t]*\r\n))", re.IGNORECASE)
-SMALL_BODY = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,5})[ \t]*\r\n", re.IGNORECASE)
+SMALL_BODY = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,5})[ \t]*\r\n", re.IGNORECASE)
 NOT_COLLECTED = re.compile(rb"\r\n(?:expect|transfer-encoding)[ \t]*:", re.IGNORECASE)
 BARE_LF = re.compile(rb"(?<!\r)\n")
 

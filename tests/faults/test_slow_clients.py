@@ -6,6 +6,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,6 +80,59 @@ def healthy(repository: Repository, tag: str, seconds: float) -> Healthy:
             found.gets.append(time.monotonic() - began)
         time.sleep(0.05)
     return found
+
+
+FORM = b"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+FORMS = [
+    FORM + b"Content-Length: 100000\r\n\r\n",
+    FORM + b"Content-Length: 00000000100\r\n\r\n",
+    FORM + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+    FORM + b"Transfer-Encoding: chunked\r\n\r\nffff\r\n",
+]
+
+
+@contextmanager
+def dripping_forms(server: Server, count: int) -> Iterator[None]:
+    """So many at any time: whoever is ended begins again. All of them are there when this returns."""
+
+    def begun(number: int) -> socket.socket:
+        client = socket.create_connection((server.host, server.port))
+        client.sendall(FORMS[number % len(FORMS)])
+        return client
+
+    clients, ended = [begun(number) for number in range(count)], threading.Event()
+
+    def drip() -> None:
+        while not ended.wait(0.3):
+            for number, client in enumerate(clients):
+                try:
+                    client.send(b"a")
+                except OSError:
+                    client.close()
+                    clients[number] = begun(number)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        for client in clients:
+            client.close()
+
+
+def test_a_healthy_push_among_160_forms_that_drip_waits_for_none_of_them(tmp_path: Path) -> None:
+    with Server(tmp_path / "data", {"REGISTRY_TOKEN_LIFETIME": "86400"}) as server:
+        repository = Repository(server, NAME)
+        push_small(repository, b"config")
+        assert repository.push_manifest("healthy", image_of(b"config", [])).status == 201
+        with dripping_forms(server, 160):
+            time.sleep(1)
+            found = healthy(repository, "healthy", 5)
+        print(f"GET max {max(found.gets):.3f} s, push max {max(found.pushes):.3f} s")
+        assert max(found.pushes) < 2
+        assert max(found.gets) < 2
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def is_answered_soon(server: Gunicorn, request: bytes = GET) -> None:
         b"GET / HT",
         b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ",
         b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhel",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0000000500\r\n\r\nhel",
         GET + b"GET / HTT",
         SHORT + b"GET / HTT",
     ],
