@@ -82,7 +82,10 @@ def healthy(repository: Repository, tag: str, seconds: float) -> Healthy:
     return found
 
 
-FORM = b"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+FORM = (  # with a cookie: without one it is refused before Django looks for the token in it
+    b"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Cookie: csrftoken=" + 32 * b"a" + b"\r\n"
+)
 FORMS = [
     FORM + b"Content-Length: 100000\r\n\r\n",
     FORM + b"Content-Length: 00000000100\r\n\r\n",
@@ -130,7 +133,6 @@ def test_a_healthy_push_among_160_forms_that_drip_waits_for_none_of_them(tmp_pat
         with dripping_forms(server, 160):
             time.sleep(1)
             found = healthy(repository, "healthy", 5)
-        print(f"GET max {max(found.gets):.3f} s, push max {max(found.pushes):.3f} s")
         assert max(found.pushes) < 2
         assert max(found.gets) < 2
 
