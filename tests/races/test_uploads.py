@@ -15,7 +15,7 @@ from oci.errors import BlobUnknown, BlobUploadUnknown, UploadSuperseded
 from tests.server import wait_until
 from tests.threads import Pause, Request, at_once, meeting
 from tests.uploads.bodies import Sent, Silent
-from uploads import services
+from uploads import services, taking
 from uploads.models import State, Upload
 from work.loop import run_due
 
@@ -97,7 +97,7 @@ def test_an_upload_that_ends_takes_it_from_its_writer(upload_id, ending, blob_di
 @pytest.mark.parametrize("change", [appending, finishing])
 def test_a_request_that_comes_before_the_end_is_certain_wins(upload_id, ending, change, monkeypatch):
     """The end was behind the fence already, but another has taken the upload since."""
-    pause = Pause(monkeypatch, services, "drop")
+    pause = Pause(monkeypatch, taking, "drop")
     ended, changed = meeting(pause, ending, change(upload_id))
     assert not isinstance(changed, Exception)
     assert ended is None or lost(ended)
@@ -155,7 +155,7 @@ def test_an_expiry_that_comes_to_an_upload_that_was_just_gone_on_with_leaves_it(
 
 
 def wait_until_written(upload_id: str, size: int, blob_directory) -> None:
-    path = blob_directory / services.key_of(Upload.objects.get(pk=upload_id).pk)
+    path = blob_directory / taking.key_of(Upload.objects.get(pk=upload_id).pk)
     wait_until(lambda: path.stat().st_size == size)
 
 
@@ -206,7 +206,7 @@ def test_bytes_that_come_while_a_finish_commits_do_not_reach_the_blob(upload_id,
 
 
 def test_a_mismatch_that_meets_another_finish(upload_id, monkeypatch):
-    pause = Pause(monkeypatch, services, "drop")
+    pause = Pause(monkeypatch, taking, "drop")
     mismatched, finished = meeting(pause, finishing(upload_id, b"other bytes"), finishing(upload_id))
     assert lost(mismatched)
     assert finished is None

@@ -44,7 +44,7 @@ from tests import integrity
 from tests.images import IMAGE, bytes_of, image
 from tests.uploads.bodies import Sent
 from tests.uploads.disk import Crash, Disk, Fuse
-from uploads import services
+from uploads import receiving, services, taking
 from uploads.models import State, Upload
 from work.loop import run_due
 
@@ -58,7 +58,7 @@ LAST_STEPS = [
     (filesystem, "flush"),
     (filesystem, "sync_directory"),
     (services, "admit"),
-    (services, "drop"),
+    (taking, "drop"),
     (Upload, "record"),
     (Upload, "end"),
     (layers, "kept_blob"),
@@ -98,7 +98,7 @@ class Uploads(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.names.seed(0)
-        services.RECORD = 0
+        receiving.RECORD = 0
         self.database = transaction.atomic()
         self.database.__enter__()
         for name in REPOSITORIES:
@@ -176,7 +176,7 @@ class Uploads(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(number=which, size=st.integers(0, 250), off=offs, broken=seldom, record=record, fuse=fuses, power=power)
     def append(self, number, size, off, broken, record, fuse, power):
-        services.RECORD = record
+        receiving.RECORD = record
         upload_id, known = self.pick(number)
         at = len(known.acknowledged)
         sent = known.target[at : at + size] or b"junk"[:size]
@@ -197,7 +197,7 @@ class Uploads(RuleBasedStateMachine):
     @rule(number=which, ends=st.booleans(), record=record)
     def append_and_be_superseded(self, number, ends, record):
         """A newer request comes in the middle, and gives up waiting: 409."""
-        services.RECORD = record
+        receiving.RECORD = record
         upload_id, known = self.pick(number)
         at, came = len(known.acknowledged), []
         sent = known.target[at:] or b"junk"
@@ -458,8 +458,8 @@ def served(name: str, digest: str) -> bytes | None:
 def machine(db, blob_directory, monkeypatch) -> type[Uploads]:
     fence = filesystem.fence
     monkeypatch.setattr(filesystem, "fence", lambda descriptor, key, _: fence(descriptor, key, 0))
-    monkeypatch.setattr(services, "ended_when_superseded", lambda *_: nullcontext())
-    monkeypatch.setattr(services, "RECORD", 0)  # and back at the end
+    monkeypatch.setattr(receiving, "ended_when_superseded", lambda *_: nullcontext())
+    monkeypatch.setattr(receiving, "RECORD", 0)  # and back at the end
     fuse, disk = Fuse(), Disk(blob_directory, monkeypatch)
     for owner, name in LAST_STEPS:
         fuse.lies_at(monkeypatch, owner, name)

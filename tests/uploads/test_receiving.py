@@ -9,7 +9,7 @@ from serving.bodies import BLOCK, BodyBroken, SocketBody
 from storage.driver import blobs
 from storage.filesystem import FileWriter
 from tests.serving.sockets import Pieces, cut
-from uploads import services
+from uploads import receiving, services
 from uploads.models import Upload
 
 NOISE = bytes(range(251)) * 41 * 1024
@@ -63,7 +63,7 @@ def test_of_a_body_that_breaks_off_all_that_came_is_kept(upload):
 
 
 def test_every_record_on_the_way_is_of_bytes_that_were_synced_and_hashed(upload, monkeypatch):
-    monkeypatch.setattr(services, "RECORD", 0.0)
+    monkeypatch.setattr(receiving, "RECORD", 0.0)
     events: list[tuple[str, int]] = []
     sync, record = FileWriter.sync, Upload.record
 

@@ -28,7 +28,7 @@ from storage import filesystem
 from storage.driver import blobs
 from storage.filesystem import FilesystemDriver
 from tests.uploads.bodies import Sent
-from uploads import services
+from uploads import receiving, services
 from uploads.models import State, Upload
 from work.loop import run_due
 
@@ -339,7 +339,7 @@ def test_an_upload_whose_file_was_never_made_expires(app, monkeypatch, settings,
 
 
 def test_an_upload_that_is_being_written_to_does_not_expire_under_its_writer(app, settings, monkeypatch):
-    monkeypatch.setattr(services, "RECORD", 0)
+    monkeypatch.setattr(receiving, "RECORD", 0)
     upload_id = begun()
 
     def time_goes_by() -> None:
@@ -393,7 +393,7 @@ def test_a_blob_is_one_after_its_bytes_are_synced(app, events):
 
 def test_a_long_body_is_recorded_on_the_way(app, events, monkeypatch):
     clock = iter(range(0, 1000, 3))
-    monkeypatch.setattr(services.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(receiving.time, "monotonic", lambda: next(clock))
     append(begun(), b"1", b"2", b"3", b"4", b"5")
     records = [size for event, size in events if event == "recorded"]
     assert records[-1] == 5
@@ -402,7 +402,7 @@ def test_a_long_body_is_recorded_on_the_way(app, events, monkeypatch):
 
 
 def test_a_long_push_in_one_go_is_recorded_on_the_way_too(app, events, monkeypatch):
-    monkeypatch.setattr(services, "RECORD", 0)
+    monkeypatch.setattr(receiving, "RECORD", 0)
     services.push(app, OPENER, DIGEST, Sent(CONTENT[:100], CONTENT[100:]), None)
     assert [size for event, size in events if event == "recorded"] == [100, len(CONTENT)]
 
@@ -413,12 +413,12 @@ def test_a_body_that_is_soon_over_is_recorded_once(app, events):
 
 
 def test_what_was_recorded_on_the_way_is_there_after_a_crash(app, monkeypatch):
-    monkeypatch.setattr(services, "RECORD", 0)
+    monkeypatch.setattr(receiving, "RECORD", 0)
     upload_id = begun()
     with suppress(KeyboardInterrupt):
         append(upload_id, CONTENT[:100], CONTENT[100:200], interrupted)
     assert offset(upload_id) == 200
-    monkeypatch.setattr(services, "RECORD", 5)
+    monkeypatch.setattr(receiving, "RECORD", 5)
     with suppress(KeyboardInterrupt):
         append(upload_id, b"bytes that are never acknowledged", interrupted)
     assert offset(upload_id) == 200

@@ -14,7 +14,7 @@ from storage.filesystem import FilePart
 from tests.server import wait_until
 from tests.threads import Request
 from tests.uploads.bodies import Sent, Silent
-from uploads import services, superseded
+from uploads import receiving, services, superseded
 from uploads.models import Upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -136,7 +136,7 @@ def test_a_writer_that_reads_a_large_upload_again_is_ended_by_a_newer_one(upload
         return real(part, size)
 
     monkeypatch.setattr(FilePart, "read", slow)
-    monkeypatch.setattr(services, "REREAD", 1)
+    monkeypatch.setattr(receiving, "REREAD", 1)
     content = bytes(5000)
     services.append(NAME, upload_id, OPENER, Sent(content), None)
     older = Request(services.finish, NAME, upload_id, OPENER, Digest.of(content, "sha512"), Sent(), None)
