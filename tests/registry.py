@@ -137,3 +137,8 @@ def refusal(answer: Any) -> tuple[int, str]:
     assert sorted(error) == ["code", "detail", "message"]
     assert error["message"], "nothing a person could read"
     return answer.status_code, error["code"]
+
+
+def unnumbered(answer: Any) -> dict[str, str]:
+    """The headers of an answer without its number, which no other answer has."""
+    return {name: value for name, value in answer.headers.items() if name != "X-Request-Id"}

@@ -6,7 +6,7 @@ import pytest
 
 from oci.digests import Digest
 from tests.images import DOCKER_IMAGE, DOCKER_INDEX, IMAGE, INDEX, bytes_of, image, index
-from tests.registry import refusal
+from tests.registry import refusal, unnumbered
 
 CONFIG, LAYER = b"{}", b"a layer"
 # Spaces, escapes and the order of keys are part of what was pushed.
@@ -36,7 +36,7 @@ def test_the_exact_bytes_come_back(reference, puller):
 def test_head_says_what_get_says_without_the_bytes(reference, puller):
     head = puller.ask("HEAD", f"/v2/team/app/manifests/{reference}")
     assert (head.status_code, head.content) == (200, b"")
-    assert dict(head.headers) == dict(puller.pull_manifest("team/app", reference).headers)
+    assert unnumbered(head) == unnumbered(puller.pull_manifest("team/app", reference))
 
 
 def test_by_tag_nothing_is_cached_without_asking_again(puller):
