@@ -214,3 +214,10 @@ def test_a_slow_client_that_keeps_up_is_waited_for_and_the_socket_is_left_as_it_
     assert not body.broken
     assert wire.server.gettimeout() == 7
     thread.join()
+
+
+def test_a_manifest_may_not_take_longer_than_a_minute(registry, monkeypatch):
+    deadlines = []
+    monkeypatch.setattr(Body, "read", lambda self, limit, within=None: deadlines.append(within))
+    assert registry.put_manifest("a", "latest", {}).status_code == 413
+    assert deadlines == [60]

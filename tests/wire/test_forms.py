@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 
+from oci.errors import SizeInvalid
 from registry_site.middleware import FORM_LENGTH
 from tests.conftest import PASSWORD
 
@@ -50,3 +51,16 @@ def test_a_form_that_waits_to_be_asked_for_is_refused(form):
 def test_what_is_for_programs_is_not_read(form, monkeypatch):
     monkeypatch.setattr("registry_site.middleware.Body", lambda request: pytest.fail("it was read"))
     assert post(form, "/v2/a/blobs/uploads/", HTTP_EXPECT="100-continue").status_code == 401
+
+
+def test_a_form_that_is_cut_or_takes_too_long_is_refused(form, monkeypatch):
+    deadlines = []
+
+    def read(self, limit, within=None):
+        deadlines.append(within)
+        raise SizeInvalid("the body took longer than 10 seconds")
+
+    monkeypatch.setattr("wire.bodies.Body.read", read)
+    answer = post(form)
+    assert (answer.status_code, deadlines) == (400, [10])
+    assert "longer than 10 seconds" in answer.content.decode()
