@@ -49,7 +49,8 @@ def accept(text: str) -> Token:
     """A token that holds now, without what was revoked since. Raises Unauthorized, and Unavailable without database."""
     try:
         token = _verified(text, settings.REGISTRY_TOKEN_KEY, settings.REGISTRY_SERVICE)
-    except (jwt.PyJWTError, ValueError, RecursionError) as problem:  # also what hostile headers make the parser raise
+    # Also what hostile headers make the parser raise, and claims of another form than ours.
+    except (jwt.PyJWTError, ValueError, TypeError, LookupError, RecursionError) as problem:
         raise Unauthorized(message="the token is not one of this registry's") from problem
     if token.expires_at <= time.time():
         raise Unauthorized(message="the token has expired")

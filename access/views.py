@@ -39,6 +39,7 @@ class TokenView(RegistryView):
         read_at = clock.now()
         user = credentials.log_in(request.META.get("HTTP_AUTHORIZATION", ""), request.META.get("REMOTE_ADDR", ""))
         fields = answer(user, scopes, read_at)
+        request.META["layerstore.subject"] = user.subject if isinstance(user, User) else ""  # for the access log
         if request.GET.get("offline_token") == "true" and isinstance(user, User):
             fields["refresh_token"] = services.issue_refresh_token(user, request.GET.get("client_id", ""))
         return Response(fields, headers={"Cache-Control": "no-store"})
@@ -51,6 +52,7 @@ class TokenView(RegistryView):
         read_at = clock.now()
         user, refresh_token = redeem(form, request.META.get("REMOTE_ADDR", ""))
         fields = answer(user, scopes, read_at)
+        request.META["layerstore.subject"] = user.subject  # for the access log
         if form.get("access_type") == "offline":
             fields["refresh_token"] = refresh_token
         return Response(fields, headers={"Cache-Control": "no-store"})

@@ -10,6 +10,9 @@ from registry_site.views import alive, ready
 from repositories.views import VersionView
 from uploads.views import UploadsView, UploadView
 
+admin.site.site_header = admin.site.site_title = "Layerstore"
+admin.site.site_url = None  # there are no pages for visitors yet
+
 distribution = [
     path("", VersionView.as_view(), name="version"),  # end-1
     path("<path:name>/blobs/uploads/", UploadsView.as_view(), name="uploads"),  # end-4a, 4b, 11

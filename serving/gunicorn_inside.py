@@ -119,7 +119,10 @@ def receiving(body: Any, wrap: Callable[[Callable[..., bytes]], Callable[..., by
 
 def leave_body(parser: RequestParser, deadline: float) -> bool:
     """Throw away what the application left of the body, up to 64 KiB. False: the connection cannot go on."""
-    return bool(parser.finish_body(deadline=deadline))
+    try:
+        return bool(parser.finish_body(deadline=deadline))
+    except ParseException:  # what is left is no chunked body
+        return False
 
 
 def forget_body(parser: RequestParser) -> None:

@@ -18,6 +18,7 @@ from wire.views import is_for_clients
 
 log = logging.getLogger(__name__)
 
+SQLITE_FULL, POSTGRESQL_FULL = 13, "53100"
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -70,12 +71,20 @@ def translate(problem: Exception) -> errors.RegistryError:
         case Http404():
             return errors.RouteUnknown()
         case DatabaseError() if not isinstance(problem, DataError | IntegrityError):  # with these, asking is at fault
-            log.exception("the database failed")
-            return errors.Unavailable(message="the database is not available")
+            return database_failure(problem)
         case OSError() | StorageError():
             return storage_failure(problem)
     log.error("a request failed", exc_info=problem)
     return errors.Fault()
+
+
+def database_failure(problem: DatabaseError) -> errors.RegistryError:
+    cause = problem.__cause__  # SQLite and PostgreSQL have a code for a full disk
+    if getattr(cause, "sqlite_errorcode", 0) == SQLITE_FULL or getattr(cause, "sqlstate", "") == POSTGRESQL_FULL:
+        log.error("there is no room for the database: %s", problem)
+        return errors.StorageFull()
+    log.error("the database failed", exc_info=problem)
+    return errors.Unavailable(message="the database is not available")
 
 
 def storage_failure(problem: OSError | StorageError) -> errors.RegistryError:

@@ -146,3 +146,9 @@ def test_garbage_takes_no_place_among_the_remembered_tokens():
         with pytest.raises(Unauthorized):
             tokens.accept(f"garbage{number}")
     assert tokens._verified.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize("access", ["x", [1], [{}], [{"type": "repository"}], 7, None])
+def test_a_token_whose_scopes_have_another_form_is_foreign(settings, access):
+    with pytest.raises(Unauthorized):
+        tokens.accept(forge(settings, access=access))

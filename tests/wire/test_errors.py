@@ -1,6 +1,7 @@
 """Which word of the registry an exception becomes."""
 
 import errno
+import sqlite3
 
 import pytest
 from django.db import DataError, IntegrityError, OperationalError
@@ -8,6 +9,24 @@ from django.db import DataError, IntegrityError, OperationalError
 from oci.errors import Fault, StorageFull, Unavailable
 from storage.driver import ObjectBusy, StorageAway
 from wire.errors import translate
+
+
+def caused(by: Exception) -> OperationalError:
+    problem = OperationalError(str(by))
+    problem.__cause__ = by
+    return problem
+
+
+def full_sqlite() -> Exception:
+    database = sqlite3.connect(":memory:")
+    database.executescript("PRAGMA max_page_count = 2; CREATE TABLE t (x)")
+    with pytest.raises(sqlite3.OperationalError) as full:
+        database.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    return full.value
+
+
+def test_a_database_without_room_is_a_full_disk() -> None:
+    assert type(translate(caused(full_sqlite()))) is StorageFull
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from oci.errors import NameInvalid
 from oci.names import parse_name
@@ -20,6 +22,8 @@ class Command(BaseCommand):
         visibility.add_argument("visibility", choices=Visibility.values)
 
     def handle(self, *args, command, **options):
+        if Repository._meta.db_table not in connection.introspection.table_names():
+            raise CommandError(f"No registry in {settings.REGISTRY_DATA}: start it once, or set REGISTRY_DATA=DIR.")
         if command == "list":
             for name, visibility in Repository.objects.values_list("name", "visibility").iterator():
                 self.stdout.write(f"{visibility:8} {name}")
