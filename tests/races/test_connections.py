@@ -1,11 +1,14 @@
 """Connections to PostgreSQL are few: nobody holds one while a client takes its time."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from django.db import connection
 
+from serving.inputs import InputBody
 from tests.images import image
 from tests.registry import Registry
-from wire.bodies import Body
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -17,13 +20,17 @@ pytestmark = [
 def held(monkeypatch) -> list[bool]:
     """For each block that was read from a client, whether a connection was held meanwhile."""
     looks: list[bool] = []
-    read = Body._next
+    read = InputBody.blocks
 
-    def next_block(body: Body) -> bytes:
-        looks.append(connection.connection is not None)
-        return read(body)
+    def blocks(body: InputBody, *patience: Any) -> Iterator[bytes]:
+        blocks = read(body, *patience)
+        while True:
+            looks.append(connection.connection is not None)
+            if not (block := next(blocks, b"")):
+                return
+            yield block
 
-    monkeypatch.setattr(Body, "_next", next_block)
+    monkeypatch.setattr(InputBody, "blocks", blocks)
     return looks
 
 
