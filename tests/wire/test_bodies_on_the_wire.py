@@ -364,3 +364,12 @@ def test_six_clients_that_push_the_same_layer_at_once_all_succeed(server, connec
         pusher.send(CONTENT[-1:])
     assert [pusher.answer("PUT").status for pusher in pushers] == [201] * 6
     assert pulled(connect(), name) == CONTENT
+
+
+def test_a_garbled_body_that_nobody_read_is_no_fault_of_the_servers(server, name):
+    before = len(server.log)
+    with Connection(server) as stranger:
+        stranger.send(stranger.head("PATCH", f"/v2/{name}/blobs/uploads/x", **CHUNKED) + b"ZZ\r\nabc\r\n")
+        assert stranger.answer("PATCH").status == 401
+        assert not stranger.is_open()
+    assert server.log[before:] == ""
