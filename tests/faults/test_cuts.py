@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import pytest
 
+from serving.connections import HEAD_LIMIT
 from tests.faults.conftest import count, done
 from tests.faults.registry import Repository, content_of, digest_of
 from tests.faults.wire import STREAMED, Cut, Exchange, chunked, closing, part
@@ -48,6 +49,11 @@ def pushed_to_the_end(repository: Repository, location: str, content: bytes) -> 
     assert closed.status == 201, closed
 
 
+def is_collected(form: Form, content: bytes) -> bool:
+    """A small body with a length is waited for before its request begins: one that falls silent has taken nothing."""
+    return form in (Form.RANGE, Form.CLOSE) and len(content) <= HEAD_LIMIT
+
+
 def cut_once(server: Server, chance: random.Random, form: Form, cut: Cut) -> None:
     content = chance.randbytes(chance.choice(SIZES))
     repository, digest = Repository(server, "faults/cuts"), digest_of(content)
@@ -65,7 +71,7 @@ def cut_once(server: Server, chance: random.Random, form: Form, cut: Cut) -> Non
         if form is Form.SINGLE:
             location = repository.open_upload()
         pushed_to_the_end(repository, location, content)
-        if cut is Cut.SILENCE and form is not Form.SINGLE:
+        if cut is Cut.SILENCE and form is not Form.SINGLE and not is_collected(form, content):
             answer = exchange.answer(within=5)
             assert answer.status in (404, 409, 416), answer  # 404: meanwhile the upload has become a blob
     assert repository.blob(digest).body == content
