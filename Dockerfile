@@ -1,4 +1,4 @@
-FROM docker.io/library/debian:12-slim
+FROM debian:12-slim
 
 # tini, because the server does not wait for processes that are not its children: what the first process has to do.
 RUN apt-get update \
