@@ -14,6 +14,8 @@ from tests.serving.client import Client, answers_in, exchange
 from tests.serving.echo import pattern
 from tests.serving.program import Gunicorn, descriptors
 
+pytestmark = pytest.mark.faults
+
 Start = Callable[..., Gunicorn]
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\nX-Tag: healthy\r\n\r\n"
 SHORT = b"GET /short HTTP/1.1\r\nHost: x\r\nX-Tag: healthy\r\n\r\n"

@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.server import wait_until
 from tests.serving.client import Client, answers_in, exchange
 from tests.serving.echo import pattern
 from tests.serving.program import Gunicorn, descriptors, kilobytes, threads
+
+pytestmark = pytest.mark.faults
 
 Start = Callable[..., Gunicorn]
 GET = b"GET /echo HTTP/1.1\r\nHost: x\r\nX-Tag: healthy\r\n\r\n"
