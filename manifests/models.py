@@ -2,6 +2,8 @@ from typing import Any
 
 from django.db import models
 
+from oci.digests import Digest
+from oci.documents import Descriptor
 from repositories.models import ByteOrderField, Repository
 
 
@@ -30,12 +32,8 @@ class Manifest(models.Model):
     @property
     def descriptor(self) -> dict[str, Any]:
         """What a list of referrers says about it ("Listing Referrers")."""
-        descriptor: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
-        if self.artifact_type:
-            descriptor["artifactType"] = self.artifact_type
-        if self.annotations:
-            descriptor["annotations"] = self.annotations
-        return descriptor
+        digest = Digest.parse(self.digest)
+        return Descriptor(self.media_type, digest, self.size, self.artifact_type, self.annotations).as_json()
 
 
 class Tag(models.Model):
