@@ -4,15 +4,42 @@ from repositories.models import ByteOrderField, Repository
 from work.models import Due
 
 
+class Contents(models.TextChoices):
+    UNKNOWN = "", "not looked into yet"
+    TAR = "tar", "a tar"
+    OTHER = "other", "not a tar"
+    BROKEN = "broken", "ends early, or is malformed"
+    TOO_MUCH = "too much", "more than may be looked into"
+
+
 class Blob(Due):
     """Bytes the registry holds, once per digest, whoever pushed them. A damaged one is as good as absent, until the
-    next push of the same bytes gives it a sound object."""
+    next push of the same bytes gives it a sound object.
+
+    What is inside is found out once, after it came (`finalized_at`); where it is no tar only some of it is known. Two
+    duties share `due_at`: finding that out, and deleting a blob that no repository has any more.
+    """
 
     digest = ByteOrderField(max_length=140, unique=True)
     size = models.BigIntegerField()
     key = models.CharField(max_length=100, unique=True)
     created_at = models.DateTimeField(auto_now_add=True)
     damaged_at = models.DateTimeField(null=True, blank=True)
+
+    finalized_at = models.DateTimeField(null=True, blank=True)
+    contents = models.CharField(max_length=10, choices=Contents.choices, blank=True)
+    remark = models.CharField(max_length=500, blank=True)  # what was seen, where that is not simply a tar
+    compression = models.CharField(max_length=10, blank=True)  # "none", "gzip", "zstd"
+    diff_id = ByteOrderField(max_length=140, blank=True)  # digest of the uncompressed bytes
+    tarsum = ByteOrderField(max_length=140, blank=True)  # version 1
+    files = models.BigIntegerField(null=True, blank=True)
+    uncompressed_size = models.BigIntegerField(null=True, blank=True)  # bytes
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["diff_id"], condition=~models.Q(diff_id=""), name="blobs_by_diff_id"),
+            models.Index(fields=["tarsum"], condition=~models.Q(tarsum=""), name="blobs_by_tarsum"),
+        ]
 
     def __str__(self) -> str:
         return self.digest
@@ -25,6 +52,8 @@ class Layer(Due):
     repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="layers")
     blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="layers")
     linked_at = models.DateTimeField(auto_now_add=True)
+    pulls = models.PositiveBigIntegerField(default=0)
+    last_pulled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repository", "blob"], name="one_layer_per_repository_and_blob")]
@@ -34,12 +63,13 @@ class Layer(Due):
 
 
 class Naming(models.Model):
-    """That a manifest of the repository names this digest. Text, not foreign keys: a layer may be deleted and pushed
-    again while manifests name it."""
+    """That a manifest of the repository names this digest, a blob's or another manifest's. Text, not foreign keys: a
+    layer may be deleted and pushed again while manifests name it."""
 
     repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="namings")
     manifest = ByteOrderField(max_length=140)
     digest = ByteOrderField(max_length=140)
+    media_type = models.CharField(max_length=255, blank=True)  # as the manifest describes it
 
     class Meta:
         constraints = [

@@ -5,10 +5,12 @@ from django.db import models
 from oci.digests import Digest
 from oci.documents import Descriptor
 from repositories.models import ByteOrderField, Repository
+from work.models import Due
 
 
-class Manifest(models.Model):
-    """A manifest's exact bytes, and what has to be known about them without reading them again."""
+class Manifest(Due):
+    """A manifest's exact bytes, and what has to be known about them without reading them again. `due_at` is set when
+    the last index that named it may have gone: an untagged child does not outlive its indexes for long."""
 
     repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="manifests")
     digest = ByteOrderField(max_length=140)
@@ -19,6 +21,8 @@ class Manifest(models.Model):
     subject = ByteOrderField(max_length=140, blank=True)
     annotations = models.JSONField(default=dict)
     pushed_at = models.DateTimeField(auto_now_add=True)
+    pulls = models.PositiveBigIntegerField(default=0)
+    last_pulled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repository", "digest"], name="one_manifest_per_digest")]

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 
 from oci.errors import NameUnknown
+from work.models import Due
 
 
 class ByteOrderField(models.CharField):
@@ -37,12 +38,17 @@ class RepositoryManager(models.Manager["Repository"]):
         return self.get_or_create(name=name)[0]
 
 
-class Repository(models.Model):
-    """A name under which layers, manifests and tags are kept, and whether everybody may read them."""
+class Repository(Due):
+    """A name under which layers, manifests and tags are kept, and whether everybody may read them.
+
+    A deleted one has lost its name at once (`former_name` keeps it for people), and is due until all it held is gone.
+    """
 
     name = ByteOrderField(max_length=255, unique=True)
     visibility = models.CharField(max_length=10, choices=Visibility.choices, default=default_visibility)
     created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    former_name = ByteOrderField(max_length=255, blank=True)
 
     objects = RepositoryManager()
 
