@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,15 +20,29 @@ BATCH = 100
 BEAT = 10.0  # seconds between two signs of life
 SILENCE = timedelta(seconds=30)  # after which the background process counts as gone
 
-_duties: dict[type[Due], Callable[[Any], None]] = {}
+
+@dataclass(frozen=True)
+class Duty:
+    """What is done with rows of `model` that are due. `would` says in one sentence, for a row, what that is and why;
+    it writes nothing. A slow one takes long, and may not hold every thread."""
+
+    model: type[Due]
+    do: Callable[[Any], None]
+    would: Callable[[Any], str] | None
+    slow: bool
 
 
-def duty(model: type[Due]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+_duties: dict[type[Due], Duty] = {}
+
+
+def duty(
+    model: type[Due], would: Callable[[Any], str] | None = None, slow: bool = False
+) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Registers what is done with a row of `model` that is due. It may run twice, and be killed anywhere; when it
     returns, the row is gone or due at another time."""
 
     def register(do: Callable[[Any], None]) -> Callable[[Any], None]:
-        _duties[model] = do
+        _duties[model] = Duty(model, do, would, slow)
         return do
 
     return register
@@ -51,7 +66,7 @@ def run_forever(stop: threading.Event) -> None:
 
 def run_due() -> int:
     """Do what is due now; the number of rows in the fullest batch."""
-    return max((run(model, do) for model, do in _duties.items()), default=0)
+    return max((run(duty.model, duty.do) for duty in _duties.values()), default=0)
 
 
 def run(model: type[Due], do: Callable[[Any], None]) -> int:
