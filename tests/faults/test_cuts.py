@@ -3,12 +3,12 @@
 import contextlib
 import random
 import time
-from enum import StrEnum
 
 import pytest
 
 from serving.connections import HEAD_LIMIT
 from tests.faults.conftest import count, done
+from tests.faults.forms import Form, begun
 from tests.faults.registry import Repository, content_of, digest_of
 from tests.faults.wire import STREAMED, Cut, Exchange, chunked, closing, part
 from tests.server import Server, wait_until
@@ -16,28 +16,6 @@ from tests.server import Server, wait_until
 pytestmark = pytest.mark.faults
 
 SIZES = (3_000, 200_000, 2_000_000)  # less than a piece, than a block of the server's, and several of them
-
-
-class Form(StrEnum):
-    STREAM = "PATCH, chunked"
-    RANGE = "PATCH with Content-Range"
-    STREAMED_RANGE = "PATCH, chunked, with Content-Range"
-    CLOSE = "PUT with a whole body"
-    SINGLE = "POST with a whole body"
-
-
-def begun(repository: Repository, form: Form, location: str, content: bytes) -> tuple[Exchange, bytes]:
-    """The head of the request is sent; the body as it has to follow."""
-    length, digest = {"Content-Length": str(len(content))}, digest_of(content)
-    single = repository.path("blobs", f"uploads/?digest={digest}")
-    method, path, headers, body = {
-        Form.STREAM: ("PATCH", location, STREAMED, chunked(content)),
-        Form.RANGE: ("PATCH", location, length | part(0, content), content),
-        Form.STREAMED_RANGE: ("PATCH", location, STREAMED | part(0, content), chunked(content)),
-        Form.CLOSE: ("PUT", closing(location, digest), length, content),
-        Form.SINGLE: ("POST", single, length, content),
-    }[form]
-    return Exchange(repository.server, repository.token, method, path, headers), body
 
 
 def pushed_to_the_end(repository: Repository, location: str, content: bytes) -> None:
