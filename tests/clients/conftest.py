@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients import engines
 from tests.clients.images import Workshop
 from tests.clients.registry import Registry
 
@@ -17,6 +18,18 @@ def registry(tmp_path_factory):
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     return Workshop(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def docker_engine():
+    with engines.docker_engine() as command:
+        yield command
+
+
+@pytest.fixture(scope="session")
+def containerd():
+    with engines.containerd() as command:
+        yield command
 
 
 @pytest.fixture(autouse=True)

@@ -1,19 +1,16 @@
-"""Debian's docker.io: the engine that it brings, started here for these tests, with the command line that it brings."""
+"""Debian's docker.io: the engine that it brings, with the command line that it brings."""
 
 import io
 import json
-import os
 import subprocess
 import tarfile
-import tempfile
-from pathlib import Path
 
 import pytest
 
+from tests.clients.engines import forget_images, image_id
 from tests.clients.images import layout_name
 from tests.clients.layouts import differences, files_of_tar
-from tests.clients.programs import fail, needed, run, succeed
-from tests.server import wait_until
+from tests.clients.programs import fail, needed, succeed
 
 pytestmark = pytest.mark.clients
 
@@ -22,52 +19,10 @@ DOCKERS_OWN = {".dockerenv", "dev", "dev/console", "dev/pts", "dev/shm", "etc", 
 DOCKERS_OWN |= {"etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"}
 
 
-@pytest.fixture(scope="module")
-def engine():
-    """The address of an engine that has nothing yet and touches no network."""
-    with tempfile.TemporaryDirectory() as directory:
-        place = Path(directory)
-        address = f"unix://{place / 'socket'}"
-        options = ("--iptables=false", "--bridge=none", f"--host={address}")
-        places = ("--data-root", place / "data", "--exec-root", place / "exec", "--pidfile", place / "pid")
-        with (place / "log").open("wb") as log:
-            process = subprocess.Popen((needed("dockerd"), *options, *places), stdout=log, stderr=log, cwd=place)
-        try:
-            wait_until(lambda: answers(process, address, place / "log"), within=60)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(60)
-            unmount_all_below(place)
-
-
-def unmount_all_below(place):
-    """The engine makes its data a mount point where mounts are private, and leaves it so."""
-    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for mount in reversed(mounts):
-        if mount.startswith(f"{place}/"):
-            succeed("umount", mount)
-
-
-def answers(process, address, log):
-    assert process.poll() is None, log.read_text()
-    return run(command_line(), "--host", address, "version").returncode == 0
-
-
-def command_line():
-    """Debian's, where another docker comes first in PATH."""
-    return "/usr/bin/docker" if os.access("/usr/bin/docker", os.X_OK) else needed("docker")
-
-
 @pytest.fixture
-def docker(engine):
-    yield (command_line(), "--host", engine)
-    forget_images((command_line(), "--host", engine))
-
-
-def forget_images(docker):
-    if images := succeed(*docker, "image", "ls", "--quiet").split():
-        succeed(*docker, "image", "rm", "--force", *set(images))
+def docker(docker_engine):
+    yield docker_engine
+    forget_images(docker_engine)
 
 
 @pytest.fixture
@@ -83,10 +38,6 @@ def pushed(docker, registry, layout, name, directory):
     succeed(*docker, "load", "--input", directory / "image.tar")
     succeed(*docker, "push", place)
     return image_id(docker, place)
-
-
-def image_id(docker, place):
-    return succeed(*docker, "image", "inspect", "--format={{.Id}}", place).strip()
 
 
 def files(docker, place):
