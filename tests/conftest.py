@@ -16,6 +16,7 @@ from tests import integrity
 from tests.registry import PASSWORD, Registry
 
 hypothesis.settings.register_profile("busy", deadline=None)  # a busy machine is no failure
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=3000)
 hypothesis.settings.load_profile("busy")
 
 
@@ -23,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "removes_what_is_named: a blob or manifest that another manifest names is gone at the end of the test",
         "damages_storage: objects are changed behind the registry's back",
+        "fuzzed: quick, and worth many more examples: `script/soak` runs it with the profile that asks for them",
     ):
         config.addinivalue_line("markers", marker)
 

@@ -6,12 +6,15 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 import h11
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.bodies import BodyBroken, SocketBody
 from serving.chunks import LINE, TRAILERS
 from tests.serving.sockets import Pieces, cut
+
+pytestmark = pytest.mark.fuzzed
 
 HEAD = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
