@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 from repositories.models import Visibility
+from storage.driver import blobs
+from storage.memory import MemoryDriver
 
 LEAST = [  # setting, its least value (seconds for a duration), and what to say to who set less
     ("REGISTRY_PORT", 0, "A port is a number from 0 to 65535; 0 takes any that is free."),
@@ -32,7 +34,7 @@ LEAST = [  # setting, its least value (seconds for a duration), and what to say 
 
 @register()
 def settings_make_sense(app_configs, **options) -> list[CheckMessage]:
-    return [*too_small(), *none_of_the_choices(), *malformed()]
+    return [*too_small(), *none_of_the_choices(), *malformed(), *kept_nowhere()]
 
 
 def too_small() -> Iterator[Error]:
@@ -64,3 +66,9 @@ def malformed() -> Iterator[Error]:
         except ValueError as problem:
             hint = "Addresses and networks, separated by commas: 10.0.0.1,10.1.0.0/16. Names are not looked up."
             yield Error(f"REGISTRY_TRUSTED_PROXIES: {problem}", hint=hint, id="layerstore.E005")
+
+
+def kept_nowhere() -> Iterator[Error]:
+    if isinstance(blobs(), MemoryDriver):
+        hint = "That is for tests. A server is several processes, and would keep nothing: choose another driver."
+        yield Error("STORAGES keeps blobs in the memory of one process", hint=hint, id="layerstore.E006")

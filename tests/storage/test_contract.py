@@ -1,5 +1,7 @@
 """What every driver promises, said in terms of the protocol alone."""
 
+import errno
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -7,9 +9,10 @@ from contextlib import closing, suppress
 
 import pytest
 
-from storage.driver import ObjectBusy, ObjectDamaged, ObjectMissing, StorageDriver
+from storage.driver import ObjectBusy, ObjectDamaged, ObjectMissing, StorageAway, StorageDriver, StorageError
 
 KEY = "ab/abcdef"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last where a test can only limit the size of a file
 
 
 class Died(Exception):
@@ -28,6 +31,47 @@ def store(driver: StorageDriver, content: bytes, key: str = KEY) -> None:
 def content_of(driver: StorageDriver, size: int, start: int = 0) -> bytes:
     with closing(driver.read(KEY, start, size)) as reader:
         return b"".join(iter(lambda: reader.read(3), b""))
+
+
+def write(driver: StorageDriver, offset: int, *blocks: bytes) -> None:
+    """One chunk of an upload."""
+    with driver.writer(KEY) as writer:
+        writer.resume(offset)
+        for block in blocks:
+            writer.append(block)
+        writer.sync()
+
+
+def complete(driver: StorageDriver, size: int) -> None:
+    with driver.writer(KEY) as writer:
+        writer.resume(size)
+        writer.complete()
+
+
+# --- The place --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda driver: driver.begin(KEY),
+        lambda driver: driver.writer(KEY).__enter__(),
+        lambda driver: driver.read(KEY, 0, 0),
+        lambda driver: driver.holds(KEY, 0),
+        lambda driver: driver.delete(KEY),
+    ],
+)
+def test_a_place_that_is_not_there_tells_nothing_about_objects(unprepared, use):
+    with pytest.raises(StorageAway):
+        use(unprepared)
+    unprepared.prepare()
+    assert not unprepared.holds(KEY, 0)
+
+
+def test_preparing_again_keeps_what_is_there(driver):
+    store(driver, b"kept")
+    driver.prepare()
+    assert content_of(driver, 4) == b"kept"
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------
@@ -113,6 +157,48 @@ def test_what_a_dead_writer_left_beyond_the_offset_is_gone(driver):
     assert content_of(driver, 5) == b"kept!"
 
 
+def test_what_a_writer_that_is_only_forgotten_had_synced_counts(driver):
+    driver.begin(KEY)
+    forgotten = driver.writer(KEY)
+    writer = forgotten.__enter__()
+    writer.resume(0)
+    writer.append(b"kept")
+    writer.sync()
+    writer.append(b", lost")
+    del forgotten, writer  # nobody ends it: its thread is gone
+    gc.collect()
+    write(driver, 4, b"!")
+    complete(driver, 5)
+    assert driver.holds(KEY, 5)
+    assert content_of(driver, 5) == b"kept!"
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_less_than_what_was_synced_may_count(driver, offset):
+    """The writer died after the sync, before the database knew."""
+    driver.begin(KEY)
+    write(driver, 0, b"0123456789")
+    write(driver, offset, b"new")
+    complete(driver, offset + 3)
+    assert driver.holds(KEY, offset + 3)
+    assert content_of(driver, offset + 3) == b"0123456789"[:offset] + b"new"
+
+
+def test_a_writer_may_cut_off_its_own_bytes(driver):
+    driver.begin(KEY)
+    with driver.writer(KEY) as writer:
+        writer.resume(0)
+        writer.append(b"kept")
+        writer.sync()
+        writer.append(b" and what did not fit")
+        writer.resume(4)
+        assert writer.size == 4
+        writer.append(b"!")
+        writer.sync()
+        writer.complete()
+    assert content_of(driver, 5) == b"kept!"
+
+
 def test_a_writer_can_start_over(driver):
     store(driver, b"something else")
     with driver.writer(KEY) as writer:
@@ -162,6 +248,55 @@ def test_a_second_writer_waits_until_the_first_ends(driver):
     thread.join()
 
 
+def test_a_writer_that_supersedes_another_goes_on_after_what_that_one_had_synced(driver):
+    driver.begin(KEY)
+    done: list[int] = []  # bytes that count
+
+    def second() -> None:
+        with driver.writer(KEY) as writer:
+            writer.resume(done[-1])
+            writer.append(b" second")
+            writer.sync()
+            done.append(writer.size)
+
+    thread = threading.Thread(target=second)
+    with driver.writer(KEY) as writer:
+        thread.start()
+        writer.resume(0)
+        writer.append(b"first")
+        writer.sync()
+        done.append(writer.size)
+        writer.append(b" and what was not recorded")
+    thread.join()
+    complete(driver, 12)
+    assert done == [5, 12]
+    assert content_of(driver, 12) == b"first second"
+
+
+def test_of_many_writers_one_at_a_time_is_in(driver):
+    driver.begin(KEY)
+    inside, most, finished = [], [], []
+
+    def another(number: int) -> None:
+        with driver.writer(KEY, patience=60) as writer:
+            inside.append(number)
+            most.append(len(inside))
+            writer.resume(4 * len(finished))
+            writer.append(b"%04d" % number)
+            writer.sync()
+            finished.append(number)
+            inside.remove(number)
+
+    threads = [threading.Thread(target=another, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    complete(driver, 32)
+    assert set(most) == {1}
+    assert content_of(driver, 32) == b"".join(b"%04d" % number for number in finished)
+
+
 def test_a_second_writer_gives_up_after_its_patience(driver):
     driver.begin(KEY)
     with driver.writer(KEY):
@@ -204,6 +339,21 @@ def test_a_part_is_read_at_once_or_in_pieces(driver):
         assert reader.read() == b"4567"
         assert reader.read() == b""
         assert reader.read(1) == b""
+
+
+def test_any_part_is_found_by_reading_it(driver):
+    """As whoever seeks in an object does: each piece by a reader of its own, in any order."""
+    store(driver, b"0123456789")
+    for start in range(11):
+        for stop in range(start, 11):
+            assert content_of(driver, stop, start) == b"0123456789"[start:stop]
+
+
+def test_more_may_be_asked_of_a_reader_than_its_part_has(driver):
+    store(driver, b"0123456789")
+    with closing(driver.read(KEY, 2, 8)) as reader:
+        assert reader.read(1000) == b"234567"
+        assert reader.read(1000) == b""
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 11), (10, 11), (20, 30)])
@@ -262,3 +412,58 @@ def test_a_reader_that_has_begun_is_not_disturbed_by_the_deletion(driver):
         assert reader.read(4) == b"0123"
         driver.delete(KEY)
         assert reader.read() == b"456789"
+
+
+def test_an_object_deleted_under_its_writer_does_not_come_back(driver):
+    driver.begin(KEY)
+    with suppress(StorageError, OSError), driver.writer(KEY) as writer:
+        writer.resume(0)
+        writer.append(b"1234")
+        driver.delete(KEY)
+        writer.append(b"5678")
+        writer.sync()
+        writer.complete()
+    assert not driver.holds(KEY, 8)
+    with pytest.raises(ObjectMissing):
+        driver.read(KEY, 0, 0)
+
+
+# --- No space ---------------------------------------------------------------------------------------------------------
+
+
+def refused(write: Callable[[], None]) -> bool:
+    try:
+        write()
+    except OSError as problem:
+        return problem.errno in FULL
+    return False
+
+
+def test_where_there_is_no_space_what_counts_stays_and_writing_goes_on_once_there_is(driver, full):
+    driver.begin(KEY)
+    write(driver, 0, b"12345")
+    with full(1000), driver.writer(KEY) as writer:
+
+        def fill() -> None:
+            for _ in range(10):
+                writer.append(bytes(5000))
+                writer.sync()
+
+        writer.resume(5)
+        writer.append(bytes(500))
+        assert refused(fill)
+        writer.resume(5)
+        writer.sync()
+    write(driver, 5, b"678", bytes(5000))
+    complete(driver, 5008)
+    assert driver.holds(KEY, 5008)
+    assert content_of(driver, 8) == b"12345678"
+
+
+def test_other_objects_are_read_and_deleted_where_there_is_no_space(driver, full):
+    store(driver, b"12345")
+    with full(0):
+        assert refused(lambda: store(driver, b"1", "ab/other"))
+        assert content_of(driver, 5) == b"12345"
+        driver.delete(KEY)
+        assert not driver.holds(KEY, 5)
