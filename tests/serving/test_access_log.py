@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from serving import answers, heads
+from serving.access_log import Entry
 from tests.faults.registry import Repository, content_of, digest_of, image_of
 from tests.faults.wire import Cut, Exchange
 from tests.server import Server, wait_until
@@ -49,3 +52,29 @@ def test_each_request_has_its_line_or_none_has(tmp_path: Path, logged: bool) -> 
         assert (asked[-1]["sent"], "cut" in asked[-1]) == (len(blob), False)
         assert asked[-1]["id"] == pulled.headers["X-Request-Id"]
         assert (broken["status"], broken["cut"], broken["sent"] < len(blob)) == (200, True, True)
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_an_entry_is_made_for_each_request_or_none_is_ever_made(monkeypatch: pytest.MonkeyPatch, logged: bool) -> None:
+    made: list[dict[str, Any]] = []
+
+    def make(environ: dict[str, Any]) -> Entry:
+        made.append(environ)
+        return Entry(environ)
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("204 No Content", [])
+        return []
+
+    for module in (answers, heads):
+        monkeypatch.setattr(module, "Entry", make)
+    environ = heads.environ_of(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", ("127.0.0.1", 1), ("127.0.0.1", 2))
+    assert environ is not None
+    assert heads.answer(application, environ, True, logged)
+    response: Any = SimpleNamespace(
+        start_response=lambda *_: None, close=lambda: None, response_length=None, status="204 No Content", sent=0
+    )
+    answering = answers.Answering(response, environ, logged)
+    answering.begin(application, lambda: False)
+    answering.end(True)
+    assert made == ([environ, environ] if logged else [])
