@@ -1,5 +1,6 @@
 from django.db import models
 
+from counts.models import Pulled
 from repositories.models import ByteOrderField, Repository
 from work.models import Due
 
@@ -45,15 +46,13 @@ class Blob(Due):
         return self.digest
 
 
-class Layer(Due):
+class Layer(Due, Pulled):
     """A blob as one repository has it: who may pull from the repository may pull the blob through this link, and
     through no other. `due_at` is the end of its grace: until then it stays, whether a manifest names it or not."""
 
     repository = models.ForeignKey(Repository, on_delete=models.PROTECT, related_name="layers")
     blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="layers")
     linked_at = models.DateTimeField(auto_now_add=True)
-    pulls = models.PositiveBigIntegerField(default=0)
-    last_pulled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repository", "blob"], name="one_layer_per_repository_and_blob")]

@@ -2,13 +2,14 @@ from typing import Any
 
 from django.db import models
 
+from counts.models import Pulled
 from oci.digests import Digest
 from oci.documents import Descriptor
 from repositories.models import ByteOrderField, Repository
 from work.models import Due
 
 
-class Manifest(Due):
+class Manifest(Due, Pulled):
     """A manifest's exact bytes, and what has to be known about them without reading them again. `due_at` is set when
     the last index that named it may have gone: an untagged child does not outlive its indexes for long."""
 
@@ -21,8 +22,6 @@ class Manifest(Due):
     subject = ByteOrderField(max_length=140, blank=True)
     annotations = models.JSONField(default=dict)
     pushed_at = models.DateTimeField(auto_now_add=True)
-    pulls = models.PositiveBigIntegerField(default=0)
-    last_pulled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["repository", "digest"], name="one_manifest_per_digest")]

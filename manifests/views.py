@@ -6,6 +6,7 @@ from django.urls import reverse
 from rest_framework.response import Response
 
 from access import policy
+from counts import counting
 from manifests import services
 from manifests.models import Manifest
 from oci.digests import Digest
@@ -34,6 +35,8 @@ class ManifestView(RegistryView):
         headers = described(manifest, wanted)
         if caching.unchanged(request, manifest.digest):
             return HttpResponse(status=304, headers=headers)
+        if request.method == "GET":  # neither HEAD nor 304, which tell a client that it need not pull
+            counting.pulled(Manifest, manifest.pk)
         return HttpResponse(bytes(manifest.content), headers=headers | {"Content-Length": str(manifest.size)})
 
     def put(self, request, name, reference):
@@ -46,6 +49,7 @@ class ManifestView(RegistryView):
         document = Document.parse(content, request.headers.get("Content-Type", ""))
         repository = Repository.objects.for_push(name)
         services.push(repository, digest, content, document, tags, settings.REGISTRY_SPARSE_MANIFESTS)
+        counting.pushed()
         return pushed(name, digest, document, tags if digests else [])
 
     def delete(self, request, name, reference):

@@ -96,6 +96,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "registry_site",
     "work",
+    "counts",
     "repositories",
     "access",
     "layers",

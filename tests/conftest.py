@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 
 from access import failures, passwords, revocations
 from access.models import User
+from counts import counting
 from storage import driver
 from tests import integrity
 from tests.registry import PASSWORD, Registry
@@ -55,6 +56,14 @@ def storage(request: pytest.FixtureRequest) -> Iterator[None]:
         driver.blobs().prepare()
         yield
         check_integrity(request)
+
+
+@pytest.fixture(autouse=True)
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test pulls is counted, and written only when the test says so: no thread comes between."""
+    monkeypatch.setattr(counting, "start", lambda: None)
+    yield
+    counting.forget()
 
 
 def check_integrity(request: pytest.FixtureRequest) -> None:

@@ -355,4 +355,4 @@ def test_a_background_process_knows_every_duty_without_anybody_loading_views():
     known = "from work import loop; print(sorted(model.__name__ for model in loop._duties))"
     program = [sys.executable, "-c", f"import django; django.setup(); {known}"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True, env=os.environ)
-    assert done.stdout == "['PendingDelete', 'Upload']\n"
+    assert done.stdout == "['Day', 'PendingDelete', 'Upload']\n"
