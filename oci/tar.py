@@ -1,0 +1,263 @@
+"""The entries of a tar, as Go's `archive/tar` reads them: that reader decided what TarSum is, and its leniency counts.
+
+Understands ustar, pax, GNU (long names, big numbers), star and the tar of Unix V7. The input is hostile: what is kept
+of it at any time is one entry and at most 1 MiB of its extended header.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from oci.blocks import Blocks
+
+BLOCK = 512
+ZEROS = bytes(BLOCK)
+LONGEST = 1 << 20  # bytes of an extended header or a long name
+HEADER_ONLY = frozenset(b"123456")  # links, devices, directories: what they say of their size is no content
+NO_TIME = -62135596800  # what Go takes for the time of an entry that has none: the year 1
+INT64 = range(-(1 << 63), 1 << 63)
+
+
+class Malformed(Exception):
+    """No tar, or not from here on. The argument says in a few words what is wrong."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """Names are bytes: nothing makes them UTF-8. `size` is what the entry says, `stored` what follows it."""
+
+    name: bytes
+    type: bytes
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = NO_TIME  # in seconds
+    linkname: bytes = b""
+    uname: bytes = b""
+    gname: bytes = b""
+    devmajor: int = 0
+    devminor: int = 0
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> int:
+        return 0 if self.type[0] in HEADER_ONLY else self.size
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it becomes something in a file system; a header for all that follow does not."""
+        return self.type != b"g"
+
+
+def entries(blocks: Blocks) -> Iterator[tuple[Entry, Iterator[bytes | memoryview]]]:
+    """Each entry and its content, which has to be read before the next is asked for. Raises Malformed, and Truncated
+    (`oci.blocks`) where the tar ends within an entry."""
+    extended: dict[bytes, bytes] = {}
+    long_names: dict[bytes, bytes] = {}
+    while header := next_header(blocks):
+        entry = parse_header(header)
+        if entry.type in b"xgLK":
+            special = read_special(blocks, entry)
+            if entry.type in b"LK":
+                long_names[entry.type] = text(special)
+                continue
+            extended = parse_records(special)
+            if entry.type == b"x":
+                continue
+            entry = Entry(extended.get(b"path") or entry.name, b"g", xattrs=attributes(extended))
+        else:
+            extend(entry, extended)
+            entry.name = long_names.get(b"L") or entry.name
+            entry.linkname = long_names.get(b"K") or entry.linkname
+            if entry.type == b"\0":
+                entry.type = b"5" if entry.name.endswith(b"/") else b"0"
+            if entry.type == b"S" or any(key.startswith(b"GNU.sparse.") for key in extended):
+                raise Malformed("sparse files")
+        yield entry, blocks.exactly(entry.stored if entry.is_file else 0)
+        extended, long_names = {}, {}
+        if entry.is_file and not skip_padding(blocks, entry.stored):
+            return
+
+
+def may_begin(block: bytes) -> bool:
+    """Whether the first 512 bytes may be a tar's. There is a tar of nothing at all, too."""
+    if block in (b"", ZEROS):
+        return True
+    try:
+        check_sum(block)
+    except Malformed:
+        return False
+    return len(block) == BLOCK
+
+
+def next_header(blocks: Blocks) -> bytes:
+    """The block of the next header, or nothing where the tar ends: two blocks of zeros, or no bytes any more."""
+    block = blocks.take(BLOCK)
+    if block == ZEROS:
+        block = blocks.take(BLOCK)
+        if block == ZEROS:
+            blocks.ended = True
+            return b""
+        if block:
+            raise Malformed("one block of zeros, and then something else")
+    if 0 < len(block) < BLOCK:
+        raise Malformed("the last block is no whole one")
+    return block
+
+
+def skip_padding(blocks: Blocks, size: int) -> bool:
+    """False where the tar ends before the padding does, which is no error."""
+    padding = -size % BLOCK
+    return len(blocks.take(padding)) == padding
+
+
+def read_special(blocks: Blocks, entry: Entry) -> bytes:
+    if not 0 <= entry.size <= LONGEST:
+        raise Malformed(f"an extended header of {entry.size} bytes")
+    content = b"".join(blocks.exactly(entry.size))
+    skip_padding(blocks, entry.size)
+    return content
+
+
+# --- Blocks of 512 bytes ----------------------------------------------------------------------------------------------
+
+
+def parse_header(block: bytes) -> Entry:
+    """Raises Malformed."""
+    check_sum(block)
+    entry = Entry(
+        name=text(block[:100]),
+        type=block[156:157],
+        mode=number(block[100:108]),
+        uid=number(block[108:116]),
+        gid=number(block[116:124]),
+        size=number(block[124:136]),
+        mtime=number(block[136:148]),
+        linkname=text(block[157:257]),
+    )
+    magic = block[257:265]
+    if not magic.startswith(b"ustar\0") and magic != b"ustar  \0":  # Unix V7: no more than that
+        return entry
+    entry.uname, entry.gname = text(block[265:297]), text(block[297:329])
+    entry.devmajor, entry.devminor = number(block[329:337]), number(block[337:345])
+    if directory := prefix(block, magic):
+        entry.name = directory + b"/" + entry.name
+    if entry.stored < 0:
+        raise Malformed("a negative size")
+    return entry
+
+
+def check_sum(block: bytes) -> None:
+    """Over the header with spaces for the sum itself; there were tars that took bytes for signed ones."""
+    expected = octal(block[148:156])
+    unsigned = sum(block) - sum(block[148:156]) + 8 * 0x20
+    if expected != unsigned:
+        signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
+        if expected != signed:
+            raise Malformed("a header's checksum is wrong")
+
+
+def prefix(block: bytes, magic: bytes) -> bytes:
+    """The directory of a name too long for its field. GNU's headers have times in that place; Go wrote names there all
+    the same until 2017, and with it Docker, so what is no time and is ASCII is one of those."""
+    if magic.startswith(b"ustar\0"):
+        if block[508:] != b"tar\0":
+            return text(block[345:500])
+        number(block[476:488]), number(block[488:500])  # star's times, which have to be numbers
+        return text(block[345:476])
+    try:
+        for field_ in (block[345:357], block[357:369]):
+            if field_[0]:
+                number(field_)
+    except Malformed:
+        misplaced = text(block[345:500])
+        return misplaced if misplaced.isascii() else b""
+    return b""
+
+
+def text(field_: bytes) -> bytes:
+    return field_.partition(b"\0")[0]
+
+
+def number(field_: bytes) -> int:
+    """Octal digits, or the number itself, big-endian, after a bit that is set. Raises Malformed beyond 64 bits."""
+    if field_[0] < 128:
+        return octal(field_)
+    bits = 8 * len(field_) - 1
+    value = int.from_bytes(field_) & ((1 << bits) - 1)
+    if value >> (bits - 1):  # negative
+        value -= 1 << bits
+    if value not in INT64:
+        raise Malformed("a number beyond 64 bits")
+    return value
+
+
+def octal(field_: bytes) -> int:
+    digits = text(field_.strip(b" \0"))
+    if not digits:
+        return 0
+    if not digits.isdigit():
+        raise Malformed("a number that is none")
+    try:
+        return int(digits, 8)
+    except ValueError:
+        raise Malformed("a number that is none") from None
+
+
+# --- Extended headers: `length key=value\n` ---------------------------------------------------------------------------
+
+
+def parse_records(content: bytes) -> dict[bytes, bytes]:
+    """The last record of each key. Raises Malformed."""
+    records = {}
+    start = 0
+    while start < len(content):
+        space = content.find(b" ", start, start + 20)
+        length = decimal(content[start:space]) if space > 0 else 0
+        key, equals, value = content[space + 1 : start + length - 1].partition(b"=")
+        start += length
+        whole = length >= 5 and start <= len(content) and content[start - 1 : start] == b"\n"
+        nul = b"\0" in (value if key in (b"path", b"linkpath", b"uname", b"gname") else key)
+        if not (whole and key and equals) or nul:
+            raise Malformed("an extended header that is none")
+        records[key] = value
+    return records
+
+
+def extend(entry: Entry, records: dict[bytes, bytes]) -> None:
+    """What the extended header says counts for more; a value that is empty says nothing. Raises Malformed."""
+    if not records:
+        return
+    entry.name = records.get(b"path") or entry.name
+    entry.linkname = records.get(b"linkpath") or entry.linkname
+    entry.uname = records.get(b"uname") or entry.uname
+    entry.gname = records.get(b"gname") or entry.gname
+    for key in ("uid", "gid", "size"):
+        if value := records.get(key.encode()):
+            setattr(entry, key, decimal(value))
+    times = {key: seconds(value) for key in (b"atime", b"ctime", b"mtime") if (value := records.get(key))}
+    entry.mtime = times.get(b"mtime", entry.mtime)
+    entry.xattrs = attributes(records)
+    if entry.stored < 0:
+        raise Malformed("a negative size")
+
+
+def attributes(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    known = b"SCHILY.xattr."
+    return {key[len(known) :]: value for key, value in records.items() if key.startswith(known)}
+
+
+def decimal(digits: bytes) -> int:
+    unsigned = digits[1:] if digits[:1] in (b"+", b"-") else digits
+    if unsigned.isdigit() and len(unsigned) < 4000 and (value := int(digits)) in INT64:
+        return value
+    raise Malformed("a number that is none")
+
+
+def seconds(value: bytes) -> int:
+    """Whole seconds, rounded down, of a decimal number."""
+    whole, _, fraction = value.partition(b".")
+    if fraction and not fraction.isdigit():
+        raise Malformed("a time that is none")
+    behind = whole.startswith(b"-") and fraction[:9].strip(b"0") != b""
+    return decimal(whole) - behind
