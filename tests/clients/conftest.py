@@ -1,11 +1,14 @@
 import re
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.clients import engines
+from tests.clients import engines, round_trips
+from tests.clients.authority import Authority, own_address
 from tests.clients.images import Workshop
+from tests.clients.programs import needed
 from tests.clients.registry import Registry
 
 
@@ -30,6 +33,28 @@ def docker_engine():
 def containerd():
     with engines.containerd() as command:
         yield command
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def address():
+    """This machine's, which the clients find without a proxy."""
+    address = own_address()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", address)
+        yield address
+
+
+@pytest.fixture(params=["docker", "podman", "skopeo", "ctr", "crane", "oras"])
+def round_trip(request):
+    """Each client in turn: see round_trips.py."""
+    engine = {"docker": "docker_engine", "ctr": "containerd"}.get(request.param)
+    command = request.getfixturevalue(engine) if engine else (needed(request.param),)
+    return partial(getattr(round_trips, request.param), command)
 
 
 @pytest.fixture(autouse=True)
