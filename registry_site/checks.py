@@ -28,8 +28,11 @@ LEAST = [  # setting, its least value (seconds for a duration), and what to say 
     ("REGISTRY_UPLOAD_EXPIRY", 60, "Pushes under way would lose what they have sent."),
     ("REGISTRY_TOKEN_LIFETIME", 60, "Clients take no shorter one."),
     ("REGISTRY_LOGIN_FAILURES_PER_MINUTE", 1, "Nobody could log in after one mistake. 20 is usual."),
+    ("REGISTRY_BACKGROUND_THREADS", 2, "One could be held by a slow duty. Leave it out: the machine's size decides."),
     ("REGISTRY_DATABASE_CONNECTIONS", 1, "A process needs one at least. 16 is usual."),
 ]
+
+BROKERS = ("redis://", "rediss://", "redis+socket://")
 
 
 @register()
@@ -60,6 +63,9 @@ def malformed() -> Iterator[Error]:
     if settings.REGISTRY_PUBLIC_URL and not settings.REGISTRY_PUBLIC_URL.startswith(("http://", "https://")):
         hint = "Write it with its scheme: https://registry.example.com"
         yield Error("REGISTRY_PUBLIC_URL is not a URL", hint=hint, id="layerstore.E004")
+    if settings.REGISTRY_BROKER_URL and not settings.REGISTRY_BROKER_URL.startswith(BROKERS):
+        hint = f"Leave it out, or write redis://host:6379/0. Known are {', '.join(BROKERS)}."
+        yield Error("REGISTRY_BROKER_URL is not the URL of a broker", hint=hint, id="layerstore.E006")
     for text in settings.REGISTRY_TRUSTED_PROXIES:
         try:
             ip_network(text)

@@ -5,6 +5,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from registry_site.addresses import as_host, own_hosts
@@ -182,6 +183,27 @@ else:
         },
     }
 
+# --- Background work --------------------------------------------------------------------------------------------------
+
+REGISTRY_BROKER_URL = secret("REGISTRY_BROKER_URL")  # none: each background process is its own
+REGISTRY_BACKGROUND_THREADS = number("REGISTRY_BACKGROUND_THREADS", max(2, min(4, os.cpu_count() or 1)))
+
+CELERY_BROKER_URL = REGISTRY_BROKER_URL or "memory://localhost/"
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any]
+if REGISTRY_BROKER_URL:  # who sends must not wait long when it is away: the work is found without it
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 0.3, "socket_timeout": 0.3, "max_retries": 0}
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.02}  # seconds; of itself, one
+CELERY_IMPORTS = ["work.tasks"]
+CELERY_TASK_DEFAULT_QUEUE = "layerstore"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = REGISTRY_BACKGROUND_THREADS
+CELERY_WORKER_PREFETCH_MULTIPLIER = 16
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+
 # --- Blobs ------------------------------------------------------------------------------------------------------------
 
 STORAGES = {
@@ -210,6 +232,7 @@ LOGGING = {
         # Refusals are answers, not events: a line for each would let a client fill the disk.
         "django.request": {"level": "ERROR"},
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "celery": {"level": "WARNING"},  # a message is not an event
         "layerstore.access": {"handlers": ["stdout"], "level": "INFO", "propagate": False},
     },
 }

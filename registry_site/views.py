@@ -4,7 +4,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
 from storage.driver import StorageError, blobs
-from work.loop import beats
+from work.background import beats
 
 
 def alive(request: HttpRequest) -> JsonResponse:

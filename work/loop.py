@@ -1,24 +1,23 @@
-"""Finds rows that are due and does their duty, once a second, in the background process."""
+"""Duties: what is done with rows that are due, one row after the other, by whoever claims it first."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import close_old_connections, connection
 from django.utils.timezone import now
 
-from work.models import Due, Pulse
+from work.models import CLAIM, Due
 
 log = logging.getLogger(__name__)
 
-BATCH = 100
-BEAT = 10.0  # seconds between two signs of life
-SILENCE = timedelta(seconds=30)  # after which the background process counts as gone
+RENEWAL = timedelta(seconds=10)  # after which the claim of a duty that takes so long is renewed, again and again
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,10 @@ class Duty:
     do: Callable[[Any], None]
     would: Callable[[Any], str] | None
     slow: bool
+
+    @property
+    def name(self) -> str:
+        return self.model._meta.label
 
 
 _duties: dict[type[Due], Duty] = {}
@@ -48,43 +51,120 @@ def duty(
     return register
 
 
-def run_forever(stop: threading.Event) -> None:
-    """Look for work until told to stop. A database that is away is waited for."""
-    next_beat = 0.0
-    while not stop.is_set():
-        try:
-            if time.monotonic() >= next_beat:
-                Pulse.objects.update_or_create(pk=1, defaults={"beat_at": now()})
-                next_beat = time.monotonic() + BEAT
-            busy = run_due() == BATCH
-        except DatabaseError:
-            log.exception("no look for work was possible")
-            connection.close()
-            busy = False
-        stop.wait(0 if busy else 1)
+def duties() -> list[Duty]:
+    return list(_duties.values())
+
+
+def named(name: str) -> Duty | None:
+    return next((duty for duty in _duties.values() if duty.name == name), None)
+
+
+# --- Doing ------------------------------------------------------------------------------------------------------------
 
 
 def run_due() -> int:
-    """Do what is due now; the number of rows in the fullest batch."""
-    return max((run(duty.model, duty.do) for duty in _duties.values()), default=0)
+    """Do what is due now, in this thread; the number of rows."""
+    return sum(run(duty) for duty in duties())
 
 
-def run(model: type[Due], do: Callable[[Any], None]) -> int:
-    rows = list(model._default_manager.filter(model.waiting()).order_by("due_at")[:BATCH])
-    for row in rows:
+def run(duty: Duty, seconds: float | None = None, stop: threading.Event | None = None) -> int:
+    """Do what is due of one duty, the oldest first, until nothing is left, the time is over, or a stop was asked for;
+    the number of rows. A row that was begun is ended."""
+    rows, end = 0, time.monotonic() + (float("inf") if seconds is None else seconds)
+    while not (stop and stop.is_set()) and (row := claimed(duty.model)):
+        attempt(row, duty.do)
+        rows += 1
+        if time.monotonic() >= end:
+            break
+    return rows
+
+
+def claimed(model: type[Due]) -> Due | None:
+    """The oldest row that is waiting, now ours; None: there is none."""
+    while row := model._base_manager.filter(model.waiting()).order_by("due_at").first():
         if row.claim():
-            attempt(row, do)
-    return len(rows)
+            return row
+    return None
 
 
-def attempt(row: Due, do: Callable[[Any], None]) -> None:
+def attempt(row: Due, do: Callable[[Any], None]) -> Exception | None:
+    """Do the duty of a claimed row; what it failed of is on the row, and returned."""
+    was_due_at, failure = row.due_at, None
+    rest_connection()  # a duty may take long before it asks something
+    with _in_hand(row):
+        try:
+            do(row)
+        except Exception as problem:
+            log.warning("%s %s failed and will be tried again", type(row).__name__, row.pk, exc_info=problem)
+            failure = problem
+    if failure:
+        row.put_off(failure)
+    else:
+        row.settle(was_due_at)
+    return failure
+
+
+def rest_connection() -> None:
+    """This thread asks nothing for a while: where there is a pool, others may have its connection. One that broke is
+    closed anywhere."""
+    if not connection.in_atomic_block:  # as tests are
+        close_old_connections()
+
+
+# --- Claims that outlast CLAIM ----------------------------------------------------------------------------------------
+
+_rows: dict[int, Due] = {}  # of each thread, the row it is at
+_lock = threading.Lock()  # while it is held, no claim is renewed and no row changes hands
+
+
+@contextmanager
+def _in_hand(row: Due) -> Iterator[None]:
+    with _lock:
+        _rows[threading.get_ident()] = row
     try:
-        do(row)
-    except Exception as problem:
-        log.warning("%s %s failed and will be tried again", type(row).__name__, row.pk, exc_info=problem)
-        row.put_off(problem)
+        yield
+    finally:
+        with _lock:
+            del _rows[threading.get_ident()]
 
 
-def beats() -> bool:
-    """Whether a background process has looked for work lately."""
-    return Pulse.objects.filter(beat_at__gt=now() - SILENCE).exists()
+def renew_claims() -> None:
+    """Keep the rows that this process is at from everybody else. To be called more often than CLAIM."""
+    with _lock:
+        for row in _rows.values():
+            if row.claimed_until and row.claimed_until < now() + CLAIM - RENEWAL:
+                row.renew()
+
+
+def busy() -> bool:
+    """Whether this process is at a row."""
+    return bool(_rows)
+
+
+def let_go() -> None:
+    """This process ends, whatever it is at."""
+    with _lock:
+        for row in _rows.values():
+            row.let_go()
+
+
+@contextmanager
+def renewing() -> Iterator[None]:
+    """A thread renews the claims of this process meanwhile."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(RENEWAL.total_seconds() / 2):
+            try:
+                renew_claims()
+            except DatabaseError as problem:
+                log.warning("no claim could be renewed: %s", problem)
+            rest_connection()
+
+    thread = threading.Thread(target=renew, name="claims", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

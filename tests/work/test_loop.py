@@ -5,26 +5,18 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
-from django.db import InterfaceError, OperationalError
 from django.utils.timezone import now
 
 from layers.models import PendingDelete
 from layers.services import erase
 from storage.driver import blobs
 from storage.filesystem import FilesystemDriver
-from work import loop
-from work.models import CLAIM, LONGEST_PAUSE, Pulse
-
-
-@pytest.fixture
-def duties(monkeypatch) -> dict:
-    """No duty but those that a test registers."""
-    monkeypatch.setattr(loop, "_duties", {})
-    return loop._duties
+from work import loop, models
+from work.models import CLAIM, LONGEST_PAUSE
 
 
 def due(key: str = "ab/abcdef", **fields) -> PendingDelete:
@@ -68,13 +60,31 @@ def test_what_is_not_due_waits(duties):
 
 
 @pytest.mark.django_db
-def test_a_full_batch_says_that_there_may_be_more(duties, monkeypatch):
+def test_a_look_that_has_no_more_time_ends_what_it_began_and_leaves_the_rest(duties):
     called = keys_done(duties)
-    monkeypatch.setattr(loop, "BATCH", 3)
-    for number in range(4):
+    for number in range(3):
         due(f"ab/{number}")
-    assert [loop.run_due(), loop.run_due(), loop.run_due()] == [3, 1, 0]
-    assert len(called) == 4
+    [duty] = loop.duties()
+    assert loop.run(duty, seconds=0) == 1
+    assert len(called) == 1
+    assert loop.run(duty) == 2
+
+
+@pytest.mark.django_db
+def test_a_look_that_is_to_stop_takes_no_further_row(duties):
+    stop = threading.Event()
+
+    @loop.duty(PendingDelete)
+    def stop_here(row: PendingDelete) -> None:
+        row.delete()
+        stop.set()
+
+    for number in range(3):
+        due(f"ab/{number}")
+    [duty] = loop.duties()
+    assert loop.run(duty, stop=stop) == 1
+    assert loop.run(duty, stop=stop) == 0
+    PendingDelete.objects.all().delete()
 
 
 # --- Claims -----------------------------------------------------------------------------------------------------------
@@ -135,12 +145,116 @@ def test_a_claim_of_a_killed_worker_ends(duties):
 
 
 @pytest.mark.django_db
-def test_a_claim_lasts_for_minutes():
+def test_a_claim_lasts_for_a_minute():
     row = due()
     assert row.claim()
     row.refresh_from_db()
-    assert timedelta(minutes=4) < row.claimed_until - now() <= CLAIM
+    assert CLAIM - timedelta(seconds=30) < row.claimed_until - now() <= CLAIM
     row.delete()
+
+
+@pytest.mark.django_db
+def test_the_claim_of_a_duty_that_takes_long_is_renewed_and_only_then(duties, monkeypatch):
+    until = []
+
+    @loop.duty(PendingDelete)
+    def take_long(row: PendingDelete) -> None:
+        for passed in (timedelta(0), loop.RENEWAL * 2):
+            with monkeypatch.context() as patch:
+                for module in (loop, models):
+                    patch.setattr(module, "now", lambda passed=passed: now() + passed)
+                loop.renew_claims()
+            until.append(PendingDelete.objects.get().claimed_until)
+        row.delete()
+
+    due()
+    loop.run_due()
+    assert until[1] - until[0] >= loop.RENEWAL
+
+
+@pytest.mark.django_db
+def test_a_claim_that_ended_and_went_to_somebody_else_is_not_renewed():
+    row = due()
+    assert row.claim()
+    theirs = now() + timedelta(hours=1)
+    PendingDelete.objects.update(claimed_until=theirs)
+    row.renew()
+    row.put_off(ValueError("too late"))
+    row.settle(None)
+    row.let_go()
+    row.refresh_from_db()
+    assert (row.claimed_until, row.last_error, row.attempts) == (theirs, "", 1)
+    row.delete()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_claims_of_a_process_are_renewed_by_a_thread(duties, monkeypatch):
+    monkeypatch.setattr(loop, "RENEWAL", timedelta(milliseconds=20))
+    began, renewed = [], threading.Event()
+
+    @loop.duty(PendingDelete)
+    def take_long(row: PendingDelete) -> None:
+        began.append(row.claimed_until)
+        deadline = time.monotonic() + 30
+        while PendingDelete.objects.get().claimed_until == began[0] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if PendingDelete.objects.get().claimed_until > began[0]:
+            renewed.set()
+        row.delete()
+
+    due()
+    with loop.renewing():
+        loop.run_due()
+    assert renewed.is_set()
+
+
+@pytest.mark.django_db
+def test_who_ends_before_a_duty_lets_go_of_its_row(duties):
+    others = []
+
+    @loop.duty(PendingDelete)
+    def end_meanwhile(row: PendingDelete) -> None:
+        loop.let_go()
+        others.append(PendingDelete.objects.get())
+        assert others[0].claim(), "somebody else may begin anew"
+
+    row = due()
+    loop.run_due()
+    row.refresh_from_db()
+    assert (row.attempts, row.claimed_until) == (1, others[0].claimed_until)
+    row.delete()
+
+
+@pytest.mark.django_db
+def test_a_row_that_was_left_due_as_it_was_is_not_done_again_at_once(duties):
+    called = []
+
+    @loop.duty(PendingDelete)
+    def forget(row: PendingDelete) -> None:
+        called.append(row.key)
+
+    row = due()
+    loop.run_due()
+    loop.run_due()
+    assert called == [row.key]
+    PendingDelete.objects.all().delete()
+
+
+@pytest.mark.django_db
+def test_a_row_that_fell_due_anew_during_its_duty_is_done_again(duties):
+    called = []
+
+    @loop.duty(PendingDelete)
+    def fall_due(row: PendingDelete) -> None:
+        called.append(row.key)
+        if len(called) == 1:
+            PendingDelete.objects.update(due_at=now())
+        else:
+            row.delete()
+
+    due()
+    loop.run_due()
+    assert len(called) == 2
 
 
 # --- Failures ---------------------------------------------------------------------------------------------------------
@@ -177,6 +291,20 @@ def test_a_failure_is_written_down_and_the_row_is_free_again_after_a_pause(dutie
     assert now() < row.due_at < now() + timedelta(seconds=5)
     assert "PendingDelete" in caplog.text
     assert "no luck" in caplog.text
+    row.delete()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("next_time", [None, now() + timedelta(days=1)])
+def test_a_success_forgets_the_failures_before(duties, next_time):
+    @loop.duty(PendingDelete)
+    def succeed(row: PendingDelete) -> None:
+        PendingDelete.objects.update(due_at=next_time)
+
+    row = due(attempts=7, last_error="ValueError: no luck")
+    loop.run_due()
+    row.refresh_from_db()
+    assert (row.attempts, row.last_error, row.claimed_until, row.due_at) == (0, "", None, next_time)
     row.delete()
 
 
@@ -283,76 +411,12 @@ def test_an_object_is_erased_once_the_disk_that_was_away_is_back(blob_directory)
     assert not (blob_directory / "ab/abcdef").exists()
 
 
-# --- The process ------------------------------------------------------------------------------------------------------
-
-
-class Stop(threading.Event):
-    """Set after so many looks; nobody waits."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.looks, self.pauses = looks, []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.pauses.append(timeout)
-        if len(self.pauses) == self.looks:
-            self.set()
-        return self.is_set()
-
-
-@pytest.mark.django_db
-def test_the_process_says_that_it_is_alive(duties):
-    assert not loop.beats()
-    loop.run_forever(Stop(1))
-    assert loop.beats()
-    Pulse.objects.update(beat_at=now() - timedelta(minutes=1))
-    assert not loop.beats()
-
-
-@pytest.mark.django_db
-def test_a_sign_of_life_is_not_written_at_every_look(duties, monkeypatch):
-    written = []
-    monkeypatch.setattr(Pulse.objects, "update_or_create", lambda **_: written.append(now()))
-    loop.run_forever(Stop(3))
-    assert len(written) == 1
-    monkeypatch.setattr(loop, "BEAT", 0)
-    loop.run_forever(Stop(3))
-    assert len(written) == 4
-
-
-@pytest.mark.django_db
-def test_the_process_looks_again_at_once_while_there_is_much_to_do(duties, monkeypatch):
-    keys_done(duties)
-    monkeypatch.setattr(loop, "BATCH", 2)
-    for number in range(5):
-        due(f"ab/{number}")
-    stop = Stop(4)
-    loop.run_forever(stop)
-    assert stop.pauses == [0, 0, 1, 1]
-    assert not PendingDelete.objects.exists()
-
-
-@pytest.mark.parametrize("problem", [OperationalError("gone"), InterfaceError("the connection is closed")])
-@pytest.mark.django_db
-def test_a_database_that_is_away_is_waited_for(duties, monkeypatch, problem, caplog):
-    looks = []
-
-    def look() -> int:
-        looks.append(1)
-        if len(looks) < 3:
-            raise problem
-        return 0
-
-    monkeypatch.setattr(loop, "run_due", look)
-    monkeypatch.setattr(loop, "connection", SimpleNamespace(close=lambda: None))  # it is the test's too
-    stop = Stop(3)
-    loop.run_forever(stop)
-    assert stop.pauses == [1, 1, 1]
-    assert "no look for work" in caplog.text
+# --- Who does what ----------------------------------------------------------------------------------------------------
 
 
 def test_a_background_process_knows_every_duty_without_anybody_loading_views():
-    known = "from work import loop; print(sorted(model.__name__ for model in loop._duties))"
+    known = "from work import loop; print(sorted(duty.name for duty in loop.duties()))"
     program = [sys.executable, "-c", f"import django; django.setup(); {known}"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True, env=os.environ)
-    assert done.stdout == "['Day', 'PendingDelete', 'Upload']\n"
+    assert done.stdout == f"{sorted(duty.name for duty in loop.duties())}\n"
+    assert "uploads.Upload" in done.stdout

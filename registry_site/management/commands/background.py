@@ -1,21 +1,75 @@
+import os
 import signal
+import sys
 import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import DatabaseError
 
+from registry_site.celery import end_worker, worker
 from registry_site.supervisor import end_with_parent
-from work.loop import run_forever
+from work import loop
+from work.background import poll, stopping
+from work.messages import Broker
+
+PATIENCE = 25.0  # seconds what was begun has to end once a stop was asked for: less than the parent waits
 
 
 class Command(BaseCommand):
     help = (
-        "Does what is due when no request is running: deletes the bytes of cancelled uploads, ends abandoned ones. "
-        "`manage.py serve` starts it; on further machines it may run alone. Any number may run at once."
+        "Does what is due when no request is running: deletes the bytes of cancelled uploads, ends abandoned ones, "
+        "looks into new layers, collects what nothing names any more. `manage.py serve` starts one; on further "
+        "machines it may run alone. Any number may run at once, with REGISTRY_BROKER_URL or without: what they share "
+        "is the database and the storage."
     )
 
-    def handle(self, *args, **options):
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        os.umask(0o077)  # as `serve` does
         end_with_parent()
-        stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        run_forever(stop)
+            signal.signal(number, _stop)
+        celery = threading.Thread(target=_consume, name="celery", daemon=True)
+        celery.start()
+        with loop.renewing():
+            poll(Broker())
+            failed = not celery.is_alive()
+            end_worker()
+            ended = _within_patience(lambda: not celery.is_alive() and not loop.busy())
+        if failed:
+            self.stderr.write("The Celery worker ended by itself.")
+        if failed or not ended:
+            _break_off(failed)
+
+
+def _stop(*_: Any) -> None:
+    """Once: end warm. Again: end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    stopping.set()
+
+
+def _consume() -> None:
+    try:
+        worker().start()
+    finally:
+        stopping.set()
+
+
+def _within_patience(ended: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not ended() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return ended()
+
+
+def _break_off(failed: bool) -> None:
+    """End without waiting for the threads that are at a duty still: somebody else begins it anew."""
+    try:
+        loop.let_go()
+    except DatabaseError as problem:
+        sys.stderr.write(f"Some claims stay until they end: {problem}\n")
+    sys.stderr.flush()
+    os._exit(failed)

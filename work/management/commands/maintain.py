@@ -1,0 +1,107 @@
+"""`manage.py maintain`: what the background processes do, done here and now."""
+
+from argparse import RawDescriptionHelpFormatter
+from collections import Counter
+from typing import Any
+
+from django.core.management import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from work import loop
+from work.loop import Duty
+
+Row = tuple[Duty, Any]  # by its primary key
+
+HELP = """\
+Do all the background work that is due now, and what becomes due by it, then end.
+
+That is what `manage.py serve` does by itself, within a second of its falling due: deleting the bytes of what was
+deleted, ending uploads that were abandoned, looking into new layers, collecting layers and blobs that nothing names any
+more. Nothing goes before its grace is over: REGISTRY_GRACE after a push, REGISTRY_UPLOAD_EXPIRY after an upload's last
+byte. It may run beside a server, or twice; each row is done by one of them. Interrupted at any point it loses nothing.
+"""
+EXAMPLES = """\
+examples:
+  manage.py maintain --dry-run     what would be done, and why; nothing is changed
+  manage.py maintain               do it; for instance before a backup, or where no background process runs
+
+What fails is listed with its error, stays in the database, and is tried again later. The exit status is then 1.
+"""
+
+
+class Command(BaseCommand):
+    help = HELP
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="say what would be done and why, change nothing")
+
+    def handle(self, *_args: Any, dry_run: bool, **_options: Any) -> None:
+        try:
+            if dry_run:
+                self.tell()
+            else:
+                self.maintain()
+        except DatabaseError as problem:
+            raise CommandError(f"The database cannot be used: {problem}") from problem
+
+    def tell(self) -> None:
+        count = 0
+        for duty, key in waiting():
+            if row := duty.model._base_manager.filter(pk=key).first():
+                self.stdout.write(duty.would(row) if duty.would else f"{words(duty, 1)} {row}: due since {row.due_at}")
+                count += 1
+        self.stdout.write(f"{count} due now; nothing was changed." if count else "Nothing is due.")
+
+    def maintain(self) -> None:
+        done: Counter[Duty] = Counter()
+        failed: dict[Row, str] = {}
+        with loop.renewing(), logging_redirect_tqdm(), tqdm(unit=" rows", disable=None) as bar:
+            while rows := [row for row in waiting() if row not in failed]:
+                bar.total = bar.n + len(rows)
+                for duty, key in rows:
+                    bar.set_description(words(duty, 2))
+                    if row := claimed(duty, key):
+                        failure = loop.attempt(row, duty.do)
+                        if failure:
+                            failed[duty, key] = f"{row}: {type(failure).__name__}: {failure}"
+                        else:
+                            done[duty] += 1
+                    bar.update()
+        self.sum_up(done, failed)
+
+    def sum_up(self, done: Counter[Duty], failed: dict[Row, str]) -> None:
+        for duty, count in done.items():
+            self.stdout.write(f"{count} {words(duty, count)} done")
+        for (duty, _), why in failed.items():
+            self.stderr.write(f"{words(duty, 1)} {why}")
+        if failed:
+            raise CommandError(f"{len(failed)} failed and will be tried again.")
+        if not done:
+            self.stdout.write("Nothing is due.")
+
+
+def waiting() -> list[Row]:
+    """Every row that is due now and in nobody's hands, the oldest of each duty first."""
+    return [
+        (duty, key)
+        for duty in loop.duties()
+        for key in duty.model._base_manager.filter(duty.model.waiting()).order_by("due_at").values_list("pk", flat=True)
+    ]
+
+
+def claimed(duty: Duty, key: Any) -> Any:
+    """The row, now ours; None: it is gone, or somebody else's."""
+    row = duty.model._base_manager.filter(pk=key).first()
+    return row if row and row.claim() else None
+
+
+def words(duty: Duty, count: int) -> str:
+    names = duty.model._meta
+    return str(names.verbose_name if count == 1 else names.verbose_name_plural)
