@@ -15,6 +15,7 @@ from tests.server import Server
 
 CHUNK = 32 * 1024  # bytes: what docker sends in one piece
 STREAMED = {"Transfer-Encoding": "chunked"}
+PATIENCE = 60.0  # seconds a client waits for anything, unless a test says otherwise
 
 
 class Cut(StrEnum):
@@ -53,7 +54,7 @@ class Exchange:
 
     def __init__(self, server: Server, token: str, method: str, path: str, headers: dict[str, str] | None = None):
         self.method = method
-        self.socket = socket.create_connection((server.host, server.port), timeout=60)
+        self.socket = socket.create_connection((server.host, server.port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         lines = {"Host": server.registry, "Authorization": f"Bearer {token}", **(headers or {})}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -82,9 +83,9 @@ class Exchange:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.socket.close()
 
-    def answer(self, within: float = 60.0) -> Answer:
+    def answer(self, within: float | None = None) -> Answer:
         """Raises TimeoutError when it does not come, another OSError or HTTPException when the connection breaks."""
-        self.socket.settimeout(within)
+        self.socket.settimeout(within or PATIENCE)
         with contextlib.closing(http.client.HTTPResponse(self.socket, method=self.method)) as response:
             response.begin()
             return Answer(response.status, response.headers, response.read())
