@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from serving.access_log import Entry
-from serving.files import Sending, SendingFile
+from serving.files import Sending, sending_of
 from serving.gunicorn_inside import FileWrapper, Response, has_body
 
 LARGE = 16 * 1024  # bytes that a slow reader may take long for: more than a socket that takes any has room for
@@ -39,7 +39,7 @@ class Answering:
         if isinstance(rest, bytes):
             self.rest = Sending(sock, rest, keep=keep, end=self.end)
         else:
-            self.rest = SendingFile(sock, rest, self.response.response_length, keep=keep, end=self.end)
+            self.rest = sending_of(sock, rest, self.response.response_length, keep=keep, end=self.end)
         return self.rest
 
     def end(self, whole: bool) -> None:

@@ -78,6 +78,31 @@ class SendingFile(Sending):
         return sent
 
 
+class SendingBlocks(Sending):
+    """`left` bytes of what is no file of the system's, by its `read`."""
+
+    def __init__(self, sock: socket.socket, source: Any, left: int, *, keep: bool, end: Callable[[bool], None]):
+        super().__init__(sock, b"", keep=keep, end=end)
+        self.left = left
+        self._read = source.read
+
+    def _send(self) -> int:
+        if not self._block:
+            self._block = memoryview(self._read(min(BLOCK, self.left)))
+        return super()._send() if self._block else 0
+
+
+def sending_of(
+    sock: socket.socket, source: Any, left: int, *, keep: bool, end: Callable[[bool], None]
+) -> SendingFile | SendingBlocks:
+    """By the kernel where that can read it. io.BytesIO, among others, has a `fileno` that only raises."""
+    try:
+        source.fileno()
+    except (AttributeError, OSError):
+        return SendingBlocks(sock, source, left, keep=keep, end=end)
+    return SendingFile(sock, source, left, keep=keep, end=end)
+
+
 def on_this_machine(sock: socket.socket) -> bool:
     """Whether the peer is a process here: a client, or a proxy."""
     if sock.family == socket.AF_UNIX:

@@ -3,6 +3,7 @@
 import atexit
 import functools
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -20,9 +21,10 @@ BODY_TIMEOUT = float(os.environ.get("ECHO_BODY_TIMEOUT", "5"))
 
 
 def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """The first word of the path says what is done: large/SIZE, file/SIZE, sleep/SECONDS, fail, stream; or echo."""
+    """The first word of the path says what is done; else it echoes."""
     _, word, *arguments = [*environ["PATH_INFO"].split("/"), ""]
-    answer = {"large": large, "file": file, "sleep": sleep, "fail": fail, "stream": stream}.get(word, echo)
+    words = {large, file, memory, cut_file, cut_memory, sleep, fail, stream}
+    answer = {function.__name__: function for function in words}.get(word, echo)
     return answer(environ, start_response, *filter(None, arguments[:1]))
 
 
@@ -79,6 +81,23 @@ def large(environ: Environ, start_response: StartResponse, size: str = "1000000"
 def file(environ: Environ, start_response: StartResponse, size: str = "1000000") -> Any:
     start_response("200 OK", headers_of(environ, int(size)))
     return environ["wsgi.file_wrapper"](open(stored(int(size)), "rb"))  # the server closes it
+
+
+def memory(environ: Environ, start_response: StartResponse, size: str = "1000000") -> Any:
+    """What is read like a file, and is none that the kernel knows."""
+    start_response("200 OK", headers_of(environ, int(size)))
+    return environ["wsgi.file_wrapper"](io.BytesIO(pattern(int(size))))
+
+
+def cut_file(environ: Environ, start_response: StartResponse, size: str = "1000000") -> Any:
+    """A file that has become shorter than what is announced."""
+    start_response("200 OK", headers_of(environ, 2 * int(size)))
+    return environ["wsgi.file_wrapper"](open(stored(int(size)), "rb"))
+
+
+def cut_memory(environ: Environ, start_response: StartResponse, size: str = "1000000") -> Any:
+    start_response("200 OK", headers_of(environ, 2 * int(size)))
+    return environ["wsgi.file_wrapper"](io.BytesIO(pattern(int(size))))
 
 
 @functools.cache

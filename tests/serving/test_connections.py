@@ -83,7 +83,7 @@ def test_a_reader_that_takes_nothing_is_ended(start: Start) -> None:
     is_answered_soon(server)
     (pid,) = server.workers
     before = descriptors(pid)
-    for path in (b"/file/30000000", b"/large/30000000"):
+    for path in (b"/file/30000000", b"/memory/30000000", b"/large/30000000"):
         with clients(server, 5, b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path, receive_buffer=4096):
             wait_until(lambda: descriptors(pid) >= before + 5)
             wait_until(lambda: descriptors(pid) == before)
@@ -92,7 +92,7 @@ def test_a_reader_that_takes_nothing_is_ended(start: Start) -> None:
 def test_a_slow_reader_gets_every_byte(start: Start) -> None:
     server = start(limits={"stall": 1})
     size = 20_000_000
-    for path in (b"/file", b"/large"):
+    for path in (b"/file", b"/memory", b"/large"):
         with Client(server, receive_buffer=65536) as client:
             client.send(b"GET %b/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (path, size))
             received = b""
@@ -103,6 +103,17 @@ def test_a_slow_reader_gets_every_byte(start: Start) -> None:
                 received += client.receive(1 << 20)
             (answer,) = answers_in(received)
             assert answer.body == pattern(size)
+
+
+@pytest.mark.parametrize("path", [b"/cut_file", b"/cut_memory"])
+def test_an_answer_that_ends_before_its_length_ends_the_connection(start: Start, path: bytes) -> None:
+    """With nothing after its last byte that could be taken for the rest."""
+    server = start()
+    with Client(server) as client:
+        client.send(b"GET %b/700000 HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+        assert client.rest().partition(b"\r\n\r\n")[2] == pattern(700_000)
+    is_answered_soon(server)
+    assert "Traceback" not in server.log
 
 
 # --- What it may hold meanwhile ---------------------------------------------------------------------------------------
@@ -118,6 +129,7 @@ HELD = {
     "last requests": b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "refused bodies": b"POST /ignore HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\nhel",
     "files that nobody reads": b"GET /file/30000000 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "objects that nobody reads": b"GET /memory/30000000 HTTP/1.1\r\nHost: x\r\n\r\n",
     "answers that nobody reads": b"GET /large/30000000 HTTP/1.1\r\nHost: x\r\n\r\n",
     "small answers that nobody reads": b"GET /large/16000 HTTP/1.1\r\nHost: x\r\n\r\n" * 400,
     "answers of the loop that nobody reads": b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n" * 3000,

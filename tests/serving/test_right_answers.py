@@ -21,6 +21,8 @@ PLACES = [
     "/large/90000",
     "/file/5",
     "/file/70000",
+    "/memory/5",
+    "/memory/70000",
 ]
 BROKEN = [
     b"GET /echo HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",

@@ -89,7 +89,7 @@ def test_requests_of_all_kinds_are_answered(server: Gunicorn) -> None:
         ):
             answer = client.send(request).answer()
             assert (answer.status, answer.said["size"]) == (200, size)
-        for path in (b"/file/3000000", b"/large/3000000", b"/large/10"):
+        for path in (b"/file/3000000", b"/memory/3000000", b"/large/3000000", b"/large/10"):
             answer = client.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path).answer()
             assert answer.body == pattern(int(path.split(b"/")[2]))
 
@@ -116,7 +116,7 @@ def test_a_request_that_comes_byte_by_byte_is_answered(server: Gunicorn) -> None
 
 def test_a_slow_reader_gets_every_byte(server: Gunicorn) -> None:
     size = 6_000_000
-    for path in (b"/file", b"/large"):
+    for path in (b"/file", b"/memory", b"/large"):
         with secure(server, receive_buffer=65536) as client:
             client.send(b"GET %b/%d HTTP/1.1\r\nHost: x\r\n\r\n" % (path, size))
             received = b""
