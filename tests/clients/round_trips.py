@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from tests.clients.authority import Authority
 from tests.clients.engines import forget_images, image_id
@@ -47,7 +48,7 @@ def docker(command: Command, door: Door, image: Layout, name: str, directory: Pa
 def trusted_by_docker(door: Door) -> Iterator[None]:
     """The engine looks nowhere else."""
     place = Path("/etc/docker/certs.d") / door.address
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     certificate = place / "ca.crt"
     try:
         shutil.copy(door.authority.certificate, certificate)
@@ -79,7 +80,7 @@ def skopeo(command: Command, door: Door, image: Layout, name: str, directory: Pa
 def ctr(command: Command, door: Door, image: Layout, name: str, directory: Path) -> str:
     place, login = f"{door.address}/{name}", ("--user", f"admin:{door.password}")
     trust = ("--tlscacert", door.authority.certificate)
-    one, other = ((*command, "--namespace", f"{name.replace('/', '.')[-60:]}.{which}") for which in ("one", "other"))
+    one, other = ((*command, f"--namespace={uuid4().hex}") for _ in range(2))
     succeed("tar", "--create", "--file", directory / "image.tar", "--directory", image.path, ".")
     succeed(*one, "images", "import", "--no-unpack", "--base-name", place, directory / "image.tar")
     succeed(*one, "images", "push", *trust, *login, f"{place}:latest")
