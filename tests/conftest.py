@@ -21,6 +21,19 @@ hypothesis.settings.register_profile("soak", deadline=None, max_examples=3000)
 hypothesis.settings.load_profile("busy")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    about = "where blobs are kept; in memory, without the tests that look at files"
+    parser.addoption("--storage", choices=["filesystem", "memory"], default="filesystem", help=about)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What looks at the files of blobs is left out where there are none."""
+    if config.getoption("storage") == "memory":
+        left_out = [item for item in items if "blob_directory" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "removes_what_is_named: a blob or manifest that another manifest names is gone at the end of the test",
@@ -51,7 +64,9 @@ def storage(request: pytest.FixtureRequest) -> Iterator[None]:
     for module in (failures, passwords, revocations):
         module.forget()
     with TemporaryDirectory(prefix="layerstore-blobs-") as directory:
-        blobs = settings.STORAGES["blobs"] | {"OPTIONS": {"location": directory}}
+        in_memory = {"BACKEND": "storage.memory.MemoryDriver"}
+        in_files = settings.STORAGES["blobs"] | {"OPTIONS": {"location": directory}}
+        blobs = in_memory if request.config.getoption("storage") == "memory" else in_files
         settings.STORAGES = settings.STORAGES | {"blobs": blobs}
         driver.blobs().prepare()
         yield

@@ -1,8 +1,8 @@
 """What is true of the database and of storage whenever no request is running. Each function returns what is not."""
 
 import hashlib
-from collections.abc import Iterable
-from pathlib import Path
+import posixpath
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from layers.models import Blob, Layer, Naming, PendingDelete
@@ -85,8 +85,23 @@ def namings_by_nobody() -> Iterable[str]:
 
 def stored() -> dict[str, bytes]:
     """Every object there is, by key."""
-    root = Path(blobs().location)  # type: ignore[attr-defined]
-    return {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    contents = {}
+    for key in keys_below(""):
+        with storage().open(key) as file:
+            contents[key] = file.read()
+    return contents
+
+
+def keys_below(directory: str) -> Iterator[str]:
+    directories, files = storage().listdir(directory)
+    yield from (posixpath.join(directory, file) for file in files)
+    for below in directories:
+        yield from keys_below(posixpath.join(directory, below))
+
+
+def storage() -> Any:
+    """The driver as what it is too, one of Django's storages: that can be looked through."""
+    return blobs()
 
 
 def digest_of(content: bytes, like: str) -> str:

@@ -200,6 +200,7 @@ def test_a_fault_of_ours_is_500_in_the_envelope_and_tells_nothing(registry, monk
 
 
 @pytest.mark.parametrize(("number", "status"), [(5, 503), (28, 507), (122, 507)])  # EIO, ENOSPC, EDQUOT
+@pytest.mark.usefixtures("blob_directory")
 def test_storage_that_fails_is_a_reason_to_come_back_later(number, status, registry, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError(number, "the disk says no", "/secret/path")

@@ -172,8 +172,9 @@ def test_a_push_in_one_go_of_other_bytes_leaves_nothing(app, blob_directory):
 @pytest.mark.parametrize("wanted", ["sha256", "sha512"])
 def test_an_algorithm_that_was_not_announced_is_found_out_by_reading_again(app, announced, wanted, monkeypatch):
     reads = []
-    real = FilesystemDriver.read
-    monkeypatch.setattr(FilesystemDriver, "read", lambda *arguments: reads.append(arguments[1:]) or real(*arguments))
+    driver = type(blobs())
+    real = driver.read
+    monkeypatch.setattr(driver, "read", lambda *arguments: reads.append(arguments[1:]) or real(*arguments))
     upload_id = begun(CONTENT[:100], algorithm=announced)
     finish(upload_id, CONTENT[100:], digest=Digest.of(CONTENT, wanted))
     assert len(reads) == (announced != wanted)
@@ -187,7 +188,7 @@ def test_an_algorithm_that_was_not_announced_is_compared_too(app):
 
 
 def test_an_upload_without_bytes_takes_the_algorithm_of_its_finish(app, monkeypatch):
-    monkeypatch.setattr(FilesystemDriver, "read", lambda *_: pytest.fail("nothing needs to be read again"))
+    monkeypatch.setattr(type(blobs()), "read", lambda *_: pytest.fail("nothing needs to be read again"))
     finish(begun(), CONTENT, digest=Digest.of(CONTENT, "sha512"))
 
 
@@ -358,7 +359,7 @@ def interrupted(*_: object) -> None:
 
 
 @pytest.fixture
-def events(monkeypatch):
+def events(blob_directory, monkeypatch):
     """Writes, syncs and records, in order."""
     happened: list[tuple[str, int]] = []
     flush, record, end = filesystem.flush, Upload.record, Upload.end
@@ -488,7 +489,7 @@ def test_damage_that_nobody_has_read_yet_is_healed_too(app, blob_directory):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def impatient(blob_directory, monkeypatch):
     """Who finds the fence held gives up at once."""
     real = filesystem.fence
     monkeypatch.setattr(filesystem, "fence", lambda descriptor, key, _: real(descriptor, key, 0))
@@ -522,7 +523,7 @@ def test_a_superseded_finish_makes_no_blob(app, impatient):
     finish(upload_id, CONTENT)
 
 
-def test_who_was_superseded_while_it_waited_touches_nothing(app, monkeypatch):
+def test_who_was_superseded_while_it_waited_touches_nothing(app, monkeypatch, blob_directory):
     upload_id, real = begun(CONTENT[:100]), filesystem.fence
 
     def fence_after_another_request(descriptor: int, key: str, patience: float) -> None:

@@ -128,6 +128,7 @@ def test_the_thread_ends_with_the_last_writer_and_comes_back_with_the_next(uploa
         wait_until(lambda: "superseded-writers" not in [thread.name for thread in threading.enumerate()])
 
 
+@pytest.mark.usefixtures("blob_directory")
 def test_a_writer_that_reads_a_large_upload_again_is_ended_by_a_newer_one(upload_id, monkeypatch):
     real = FilePart.read
 
