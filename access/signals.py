@@ -1,6 +1,6 @@
-"""Which changes of a user end what was issued to them, whichever page, command or code makes them.
+"""Which changes of a user, and of a repository, end what was issued, whichever page, command or code makes them.
 
-Only `QuerySet.update` passes by: it sends no signal.
+Of users only `QuerySet.update` passes by: it sends no signal.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from django.dispatch import receiver
 
 from access import services
 from access.models import User
+from repositories import deletion
 
 
 @receiver(pre_save, sender=User)
@@ -29,3 +30,8 @@ def revoke_when_password_or_activity_ends(instance: User, update_fields: Any, **
 @receiver(post_delete, sender=User)
 def revoke_when_deleted(instance: User, **_: Any) -> None:
     services.revoke(instance.subject)
+
+
+@receiver(deletion.deleted)
+def revoke_when_a_repository_is_deleted(name: str, **_: Any) -> None:
+    services.revoke_repository(name)

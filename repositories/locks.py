@@ -1,8 +1,8 @@
 """Rows that must not vanish or change while something is done that depends on them.
 
-So that no two wait for each other, all lock in one order: a blob before its layers, a manifest before its tags, several
-layers or manifests by id, several tags by name. Who keeps layers may go on to a manifest; who changes or deletes layers
-waits for no blob and no manifest after that.
+So that no two wait for each other, all lock in one order: a repository before all it holds, a blob before its layers,
+a manifest before its tags, several layers or manifests by id, several tags by name. Who keeps layers may go on to a
+manifest; who changes or deletes layers waits for no blob and no manifest after that.
 """
 
 from typing import TypeVar
@@ -10,6 +10,8 @@ from typing import TypeVar
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Model, QuerySet
+
+from repositories.models import Repository
 
 M = TypeVar("M", bound=Model)
 
@@ -35,3 +37,9 @@ def locked(rows: QuerySet[M], order: str = "pk") -> None:
     """Lock the rows in this order, before a statement that changes or deletes them in any."""
     if connection.features.has_select_for_update:
         list(rows.select_for_update(of=("self",), no_key=True).order_by(order).values_list("pk"))
+
+
+def living(repository: Repository) -> bool:
+    """Whether the repository is not deleted, nor will be until the transaction ends. To be asked first by whoever adds
+    something to it: what is not answered before it is deleted must not be said to be there."""
+    return bool(kept(Repository.objects.filter(pk=repository.pk).only("pk")))

@@ -26,7 +26,12 @@ def default_visibility() -> str:
     return settings.REGISTRY_DEFAULT_VISIBILITY
 
 
-class RepositoryManager(models.Manager["Repository"]):
+class Living(models.Manager["Repository"]):
+    """Of those that are not deleted."""
+
+    def get_queryset(self) -> models.QuerySet["Repository"]:
+        return super().get_queryset().filter(deleted_at=None)
+
     def named(self, name: str) -> "Repository":
         try:
             return self.get(name=name)
@@ -50,7 +55,8 @@ class Repository(Due):
     deleted_at = models.DateTimeField(null=True, blank=True)
     former_name = ByteOrderField(max_length=255, blank=True)
 
-    objects = RepositoryManager()
+    objects = Living()
+    every = models.Manager()  # also the deleted
 
     class Meta:
         ordering = ["name"]
