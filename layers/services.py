@@ -15,6 +15,7 @@ from repositories.locks import kept, locked
 from repositories.models import Repository
 from storage.driver import ObjectDamaged, ObjectMissing, Reader, blobs
 from work.loop import duty
+from work.messages import look_soon
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +152,7 @@ def unname(repository_id: int, manifest: str) -> None:
 def discard(key: str) -> None:
     """Have the object's bytes deleted, after the surrounding transaction."""
     PendingDelete.objects.bulk_create([PendingDelete(key=key, due_at=now())], ignore_conflicts=True)
+    look_soon(PendingDelete)
 
 
 @duty(PendingDelete)

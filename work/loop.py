@@ -71,12 +71,30 @@ def run(duty: Duty, seconds: float | None = None, stop: threading.Event | None =
     """Do what is due of one duty, the oldest first, until nothing is left, the time is over, or a stop was asked for;
     the number of rows. A row that was begun is ended."""
     rows, end = 0, time.monotonic() + (float("inf") if seconds is None else seconds)
-    while not (stop and stop.is_set()) and (row := claimed(duty.model)):
-        attempt(row, duty.do)
-        rows += 1
-        if time.monotonic() >= end:
-            break
+    with _at_work():
+        while not (stop and stop.is_set()) and (row := claimed(duty.model)):
+            attempt(row, duty.do)
+            rows += 1
+            if time.monotonic() >= end:
+                break
     return rows
+
+
+_runs: set[int] = set()  # threads
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    _runs.add(threading.get_ident())
+    try:
+        yield
+    finally:
+        _runs.discard(threading.get_ident())
+
+
+def busy() -> bool:
+    """Whether a thread of this process is at work; after a stop was asked for, none begins."""
+    return bool(_runs)
 
 
 def claimed(model: type[Due]) -> Due | None:
@@ -134,11 +152,6 @@ def renew_claims() -> None:
         for row in _rows.values():
             if row.claimed_until and row.claimed_until < now() + CLAIM - RENEWAL:
                 row.renew()
-
-
-def busy() -> bool:
-    """Whether this process is at a row."""
-    return bool(_rows)
 
 
 def let_go() -> None:

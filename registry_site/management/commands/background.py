@@ -3,13 +3,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError
 
-from registry_site.celery import end_worker, worker
+from registry_site.celery import worker
 from registry_site.supervisor import end_with_parent
 from work import loop
 from work.background import poll, stopping
@@ -36,8 +35,7 @@ class Command(BaseCommand):
         with loop.renewing():
             poll(Broker())
             failed = not celery.is_alive()
-            end_worker()
-            ended = _within_patience(lambda: not celery.is_alive() and not loop.busy())
+            ended = _within_patience()
         if failed:
             self.stderr.write("The Celery worker ended by itself.")
         if failed or not ended:
@@ -58,11 +56,12 @@ def _consume() -> None:
         stopping.set()
 
 
-def _within_patience(ended: Callable[[], bool]) -> bool:
+def _within_patience() -> bool:
+    """Whether what was begun has ended. Nothing new is: every thread sees that a stop was asked for."""
     deadline = time.monotonic() + PATIENCE
-    while not ended() and time.monotonic() < deadline:
+    while loop.busy() and time.monotonic() < deadline:
         time.sleep(0.05)
-    return ended()
+    return not loop.busy()
 
 
 def _break_off(failed: bool) -> None:
