@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ WAITING = 10  # how many times as long the clock may run: the process gives way 
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = 1 << 16
+PAUSE = 0.5  # seconds between two looks whether the answer is wanted still
 ANSWER = 4096  # bytes of an answer, at most
 REMARK = 500  # characters
 CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGABRT}
@@ -36,15 +38,15 @@ class LookFailed(Exception):
     """What is inside was not found out, and the layer is not to blame: try again later."""
 
 
-def look_inside(key: str, size: int, version: int = 1) -> Inside:
+def look_inside(key: str, size: int, version: int = 1, unwanted: threading.Event | None = None) -> Inside:
     """Read the object, which has `size` bytes, once, and say what it holds; `version` is that of the TarSum.
 
-    Takes as long as a layer of that size may take, and next to nothing of this process. Raises LookFailed, and what
-    the driver raises.
+    Takes as long as a layer of that size may take, and next to nothing of this process. Raises LookFailed, soon after
+    it has become `unwanted` too, and what the driver raises.
     """
     seconds = SECONDS + size // BYTES_PER_SECOND
     with closing(blobs().read(key, 0, size)) as stored, standard_input(stored) as source:
-        answer, status = ask(source, size, seconds, version)
+        answer, status = ask(source, size, seconds, version, unwanted or threading.Event())
     if status == CUT_OFF:
         raise ObjectDamaged(key)
     if status == -signal.SIGXCPU:
@@ -80,7 +82,7 @@ def fill(sink: int, stored: Reader) -> None:
                 left = left[pipe.write(left) :]
 
 
-def ask(source: int, size: int, seconds: int, version: int) -> tuple[bytes, int]:
+def ask(source: int, size: int, seconds: int, version: int, unwanted: threading.Event) -> tuple[bytes, int]:
     """What a new process answers, and its exit status. Of our environment it gets nothing: that has secrets."""
     command = [sys.executable, "-B", "-s", "-m", "layers.looking"]
     command += [str(number) for number in (size, seconds, version, os.getpid())]
@@ -90,7 +92,7 @@ def ask(source: int, size: int, seconds: int, version: int) -> tuple[bytes, int]
     with process:
         try:
             pipe = cast(IO[bytes], process.stdout)
-            answer = read_answer(pipe.fileno(), time.monotonic() + WAITING * seconds)
+            answer = read_answer(pipe.fileno(), time.monotonic() + WAITING * seconds, unwanted)
             return answer, process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             raise LookFailed("it answered and did not end") from None
@@ -98,13 +100,16 @@ def ask(source: int, size: int, seconds: int, version: int) -> tuple[bytes, int]
             process.kill()  # unless it has ended
 
 
-def read_answer(descriptor: int, deadline: float) -> bytes:
+def read_answer(descriptor: int, deadline: float, unwanted: threading.Event) -> bytes:
     answer = b""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while len(answer) <= ANSWER:
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise LookFailed("no answer in time: this machine, or its storage, is too busy")
+        while not poll.poll(PAUSE * 1000):
+            if unwanted.is_set():
+                raise LookFailed("nobody wants the answer any more")
+            if time.monotonic() > deadline:
+                raise LookFailed("no answer in time: this machine, or its storage, is too busy")
         block = os.read(descriptor, BLOCK)
         if not block:
             return answer

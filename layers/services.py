@@ -2,13 +2,18 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
+from layers import index
+from layers.index import SOUND
 from layers.models import Blob, Layer, Naming, PendingDelete
+from oci.addresses import Address
+from oci.contents import Inside
 from oci.digests import Digest
 from oci.errors import BlobUnknown
 from repositories.locks import kept, locked
@@ -19,35 +24,25 @@ from work.messages import look_soon
 
 log = logging.getLogger(__name__)
 
-SOUND = Q(damaged_at=None)
 
-
-def find(name: str, digest: Digest) -> Blob:
+def find(name: str, address: Address) -> Blob:
     """The blob, if the repository of this name has it. Raises BlobUnknown."""
-    try:
-        return Blob.objects.filter(SOUND).get(digest=str(digest), layers__repository__name=name)
-    except Blob.DoesNotExist:
-        raise BlobUnknown(str(digest)) from None
+    return index.find(name, address).blob
 
 
-def find_for_push(name: str, digest: Digest) -> Blob:
+def find_for_push(name: str, address: Address) -> Blob:
     """The same for a client that will rely on the answer instead of pushing: the blob stays for at least half a grace.
 
     Writes only where no manifest names the layer and less than half of its grace is left. Raises BlobUnknown.
     """
     named = Naming.objects.filter(repository=OuterRef("repository"), digest=OuterRef("blob__digest"))
-    layer = (
-        Layer.objects.filter(blob__damaged_at=None, blob__digest=str(digest), repository__name=name)
-        .select_related("blob")
-        .annotate(named=Exists(named))
-        .first()
-    )
+    layer = index.linked(name, address).annotate(named=Exists(named)).first()
     if layer is None:
-        raise BlobUnknown(str(digest))
+        raise BlobUnknown(str(address))
     half = now() + settings.REGISTRY_GRACE / 2
     expiring = layer.due_at is not None and layer.due_at < half and not layer.named
     if expiring and not Layer.objects.filter(pk=layer.pk).update(due_at=now() + settings.REGISTRY_GRACE):
-        raise BlobUnknown(str(digest))  # collected in this very moment
+        raise BlobUnknown(str(address))  # collected in this very moment
     return layer.blob
 
 
@@ -70,15 +65,22 @@ def unsound(digest: Digest) -> str:
     return blob.key
 
 
-def admit(repository: Repository, digest: Digest, key: str, size: int, unsound: str) -> None:
+def admit(
+    repository: Repository, digest: Digest, key: str, size: int, unsound: str, inside: Inside | None = None
+) -> None:
     """Make verified bytes a layer of the repository. The registry keeps one object for a digest: the older, unless
-    that is the `unsound` one. Call it inside the transaction that ends the upload."""
+    that is the `unsound` one. Call it inside the transaction that ends the upload.
+
+    `inside`: what is in the bytes, where somebody has looked already.
+    """
     # Healed before the row is shared with anybody: of two who keep a row neither can change its key.
     if unsound and Blob.objects.filter(digest=str(digest), key=unsound).update(key=key, size=size, damaged_at=None):
         discard(unsound)
     blob = kept_blob(digest, key, size)
     if blob.key != key:
         discard(key)
+    if inside and not blob.tarsum:  # before the layer is locked, as everywhere
+        Blob.objects.filter(pk=blob.pk).update(finalized_at=now(), **asdict(inside))
     link(repository, blob)
 
 

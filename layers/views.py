@@ -6,6 +6,7 @@ from rest_framework.response import Response
 
 from layers import services
 from layers.models import Blob
+from oci.addresses import Address, parse_address
 from oci.digests import Digest
 from oci.errors import RangeUnsatisfiable, Unsupported
 from oci.scopes import Scope
@@ -24,24 +25,26 @@ class TemporaryRedirect(HttpResponseRedirect):
 
 
 class BlobView(RegistryView):
-    """end-2 and end-10: a blob by its digest."""
+    """end-2 and end-10: a blob by its digest. Pulled it may also be by TarSum, as the first Docker clients did."""
 
     def get(self, request, name, digest):
-        blob = services.find(name, Digest.parse(digest))
+        address = parse_address(digest)
+        blob = services.find(name, address)
         if caching.unchanged(request, blob.digest):
-            return HttpResponse(status=304, headers=described(blob))
+            return HttpResponse(status=304, headers=described(blob, address))
         if url := blobs().redirect(blob.key):
             return TemporaryRedirect(url, headers={"Docker-Content-Digest": blob.digest})
         header = request.headers.get("Range") if caching.range_holds(request, blob.digest) else None
-        return content(blob, requested(header, blob.size))
+        return content(blob, requested(header, blob.size), described(blob, address))
 
     def head(self, request, name, digest):
         push = Scope("repository", name, frozenset({"push"}))
         find = services.find_for_push if request.auth.holds(push) else services.find
-        blob = find(name, Digest.parse(digest))
+        address = parse_address(digest)
+        blob = find(name, address)
         if caching.unchanged(request, blob.digest):
-            return HttpResponse(status=304, headers=described(blob))
-        return HttpResponse(headers=described(blob) | {"Content-Length": str(blob.size)})
+            return HttpResponse(status=304, headers=described(blob, address))
+        return HttpResponse(headers=described(blob, address) | {"Content-Length": str(blob.size)})
 
     def delete(self, request, name, digest):
         if not settings.REGISTRY_DELETE_ENABLED:
@@ -54,9 +57,9 @@ class BlobView(RegistryView):
         return {"Content-Range": f"bytes */{error.detail['size']}"} if unsatisfiable else {}
 
 
-def content(blob: Blob, part: slice | None) -> ObjectResponse:
+def content(blob: Blob, part: slice | None, headers: dict[str, str]) -> ObjectResponse:
     start, stop = (part.start, part.stop) if part else (0, blob.size)
-    headers = described(blob) | {"Content-Length": str(stop - start)}
+    headers["Content-Length"] = str(stop - start)
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
     reader = services.read(blob, start, stop)
@@ -64,11 +67,12 @@ def content(blob: Blob, part: slice | None) -> ObjectResponse:
     return ObjectResponse(reader, status=206 if part else 200, headers=headers)
 
 
-def described(blob: Blob) -> dict[str, str]:
+def described(blob: Blob, address: Address) -> dict[str, str]:
+    """For ever it is only what a digest means: several blobs may have the same TarSum."""
     return {
         "Content-Type": "application/octet-stream",
         "Docker-Content-Digest": blob.digest,
         "Accept-Ranges": "bytes",
         "ETag": caching.etag(blob.digest),
-        "Cache-Control": caching.FOREVER,
+        "Cache-Control": caching.FOREVER if isinstance(address, Digest) else caching.REVALIDATE,
     }

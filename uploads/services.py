@@ -11,15 +11,28 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.timezone import now
 
+from layers import index
 from layers import services as layers
+from oci.addresses import Address
+from oci.contents import Inside
 from oci.digests import Digest, Hasher
-from oci.errors import BlobUnknown, BlobUploadUnknown, ChunkOutOfOrder, DigestInvalid, SizeInvalid, UploadSuperseded
+from oci.errors import (
+    BlobUnknown,
+    BlobUploadUnknown,
+    ChunkOutOfOrder,
+    DigestInvalid,
+    SizeInvalid,
+    Unavailable,
+    UploadSuperseded,
+)
+from oci.tarsum import TarSum
 from repositories.models import Repository
-from storage.driver import StorageError, blobs
+from storage.driver import ObjectDamaged, ObjectMissing, StorageError, blobs
 from uploads import taking
 from uploads.models import State, Upload
-from uploads.receiving import Body, complain_if_broken, keep, receive, received
+from uploads.receiving import Body, complain_if_broken, keep, receive
 from uploads.taking import belonging, fenced, key_of, writing
+from uploads.verifying import Said, verified
 from work.loop import duty
 
 
@@ -62,36 +75,49 @@ def append(name: str, upload_id: str, opener: str, body: Body, at: int | None) -
     return upload
 
 
-def finish(name: str, upload_id: str, opener: str, digest: Digest, body: Body, at: int | None) -> None:
-    """Add the body, then make the upload a layer of its repository if its bytes have this digest; if not it is over.
+def finish(
+    name: str,
+    upload_id: str,
+    opener: str,
+    address: Address,
+    body: Body,
+    at: int | None,
+    *,
+    tarsum: TarSum | None = None,
+    length: int | None = None,
+) -> Digest:
+    """Add the body, then make the upload a layer of its repository if its bytes are what they are said to be; if not it
+    is over. Besides a digest a TarSum may be said too, and the number of bytes.
 
-    May be repeated by a client that lost the answer. Raises what `append` raises, and DigestInvalid.
+    Returns the digest of the layer: the one that was said, or else the sha256. May be repeated by a client that lost
+    the answer. Raises what `append` raises, and DigestInvalid.
     """
+    said = Said.by(address, tarsum, length)
     try:
         with writing(name, upload_id, opener) as (upload, writer):
-            hasher = upload.hasher(digest.algorithm)
+            hasher = upload.hasher(said.algorithm)
             receive(upload, writer, hasher, body, at)
             if body.broken:
                 keep(upload, writer, hasher)
                 complain_if_broken(body)
-            if received(upload, writer, hasher, digest.algorithm) != digest:
-                taking.drop(upload)
-                raise DigestInvalid(str(digest))
-            writer.complete()
-            admit(upload, writer.size, digest)
+            digest, inside = verified(upload, writer, hasher, said)
+            admit(upload, writer.size, digest, inside)
+            return digest
     except BlobUploadUnknown:
-        if not finished_before(name, upload_id, opener, digest):
+        before = finished_before(name, upload_id, opener, said)
+        if before is None:
             raise
         for _ in body:
             """The client sends again what it sent before, and reads the answer after that."""
+        return before
 
 
-def push(repository: Repository, opener: str, digest: Digest, body: Body, at: int | None) -> None:
+def push(repository: Repository, opener: str, address: Address, body: Body, at: int | None) -> Digest:
     """A whole blob in one request ("POST then PUT" in one). If it breaks off nobody could resume it, so it is over."""
-    upload_id = str(start(repository, opener, digest.algorithm).pk)
+    upload_id = str(start(repository, opener, address.algorithm if isinstance(address, Digest) else "sha256").pk)
     try:
-        finish(repository.name, upload_id, opener, digest, body, at)
-    except (SizeInvalid, ChunkOutOfOrder, OSError, StorageError):
+        return finish(repository.name, upload_id, opener, address, body, at)
+    except (SizeInvalid, ChunkOutOfOrder, Unavailable, OSError, StorageError):
         cancel(repository.name, upload_id, opener)
         raise
 
@@ -121,20 +147,23 @@ def expire(upload: Upload) -> None:
 # --- Behind the fence -------------------------------------------------------------------------------------------------
 
 
-def admit(upload: Upload, size: int, digest: Digest) -> None:
+def admit(upload: Upload, size: int, digest: Digest, inside: Inside | None) -> None:
     """Verified and durable: one transaction makes it a layer and ends the upload."""
     unsound = layers.unsound(digest)
     with transaction.atomic():
-        layers.admit(upload.repository, digest, upload.key, size, unsound)
+        layers.admit(upload.repository, digest, upload.key, size, unsound, inside)
         if not upload.end(size, digest):
             raise UploadSuperseded(str(upload.pk))
 
 
-def finished_before(name: str, upload_id: str, opener: str, digest: Digest) -> bool:
-    """Whether this very upload became this very layer, and the repository has it still."""
-    if not belonging(name, upload_id, opener).filter(state=State.FINISHED, digest=str(digest)).exists():
-        return False
+def finished_before(name: str, upload_id: str, opener: str, said: Said) -> Digest | None:
+    """The digest of the layer that this very upload became, if the repository has it still and it is what is said."""
+    upload = belonging(name, upload_id, opener).filter(state=State.FINISHED).first()
+    if upload is None:
+        return None
     try:
-        return bool(layers.find(name, digest))
-    except BlobUnknown:
-        return False
+        blob = index.find(name, Digest.parse(upload.digest)).blob
+        said.require_of(blob)
+    except (BlobUnknown, DigestInvalid, SizeInvalid, ObjectMissing, ObjectDamaged):
+        return None
+    return Digest.parse(blob.digest)

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from access import policy
 from layers.services import mount
+from oci.addresses import Address, parse_address
 from oci.digests import Digest, known
 from oci.errors import BlobUploadInvalid, BlobUploadUnknown, NameInvalid, SizeInvalid
 from oci.names import parse_name
@@ -27,9 +28,8 @@ class UploadsView(RegistryView):
         if "mount" in query and mounted(request, name, Digest.parse(query["mount"])):
             return created(name, Digest.parse(query["mount"]))
         if "digest" in query and "mount" not in query:
-            digest = Digest.parse(query["digest"])
-            services.push(Repository.objects.for_push(name), opener, digest, *chunk(request))
-            return created(name, digest)
+            address = said(request)
+            return created(name, services.push(Repository.objects.for_push(name), opener, address, *chunk(request)))
         algorithm = known(query.get("digest-algorithm", "sha256"))
         return progress(name, services.start(Repository.objects.for_push(name), opener, algorithm), 202)
 
@@ -46,8 +46,7 @@ class UploadView(RegistryView):
         return progress(name, services.append(name, upload_id, request.auth.subject, *chunk(request)), 202)
 
     def put(self, request, name, upload_id):
-        digest = Digest.parse(request.query_params.get("digest", ""))
-        services.finish(name, upload_id, request.auth.subject, digest, *chunk(request))
+        digest = services.finish(name, upload_id, request.auth.subject, said(request), *chunk(request))
         return created(name, digest)
 
     def delete(self, request, name, upload_id):
@@ -63,6 +62,11 @@ class UploadView(RegistryView):
             return whereabouts(name, services.find(name, upload_id, credential.subject))
         except BlobUploadUnknown:
             return {}
+
+
+def said(request) -> Address:
+    """`digest=`, a digest or a TarSum. The plus sign of one that was not escaped has become a space."""
+    return parse_address(request.query_params.get("digest", "").replace(" ", "+"))
 
 
 def chunk(request):

@@ -58,7 +58,7 @@ def test_three_writers_of_which_two_are_dead(upload_id):
     second = Request(services.append, NAME, upload_id, OPENER, Silent(b"dead too"), None)
     wait_until(lambda: Upload.objects.get().generation != before)
     third = Request(services.finish, NAME, upload_id, OPENER, Digest.of(b"alive"), Sent(b"alive"), None)
-    assert third.answer() is None
+    assert third.answer() == Digest.of(b"alive")
     for dead in (first, second):
         assert isinstance(dead.answer(), (UploadSuperseded, BlobUploadUnknown)), "it was answered as if it had won"
 
