@@ -4,8 +4,9 @@ from django.conf import settings
 from django.http import HttpResponse, HttpResponseRedirect
 from rest_framework.response import Response
 
-from layers import services
-from layers.models import Blob
+from counts import counting
+from layers import index, services
+from layers.models import Blob, Layer
 from oci.addresses import Address, parse_address
 from oci.digests import Digest
 from oci.errors import RangeUnsatisfiable, Unsupported
@@ -29,13 +30,15 @@ class BlobView(RegistryView):
 
     def get(self, request, name, digest):
         address = parse_address(digest)
-        blob = services.find(name, address)
+        layer = index.find(name, address)
+        blob = layer.blob
         if caching.unchanged(request, blob.digest):
             return HttpResponse(status=304, headers=described(blob, address))
-        if url := blobs().redirect(blob.key):
-            return TemporaryRedirect(url, headers={"Docker-Content-Digest": blob.digest})
         header = request.headers.get("Range") if caching.range_holds(request, blob.digest) else None
-        return content(blob, requested(header, blob.size), described(blob, address))
+        part = requested(header, blob.size)
+        answer = redirected(blob) or content(blob, part, described(blob, address))
+        count(layer, part)
+        return answer
 
     def head(self, request, name, digest):
         push = Scope("repository", name, frozenset({"push"}))
@@ -55,6 +58,18 @@ class BlobView(RegistryView):
     def error_headers(self, error):
         unsatisfiable = isinstance(error, RangeUnsatisfiable)
         return {"Content-Range": f"bytes */{error.detail['size']}"} if unsatisfiable else {}
+
+
+def count(layer: Layer, part: slice | None) -> None:
+    """A pull, whether it ends or not. One that comes in parts counts once, by the part that starts at byte 0."""
+    if part is None or part.start == 0:
+        counting.pulled(Layer, layer.pk)
+
+
+def redirected(blob: Blob) -> TemporaryRedirect | None:
+    """To where storage itself serves the bytes, if it does."""
+    url = blobs().redirect(blob.key)
+    return TemporaryRedirect(url, headers={"Docker-Content-Digest": blob.digest}) if url else None
 
 
 def content(blob: Blob, part: slice | None, headers: dict[str, str]) -> ObjectResponse:
