@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
@@ -63,7 +64,7 @@ def malformed() -> Iterator[Error]:
     if settings.REGISTRY_PUBLIC_URL and not settings.REGISTRY_PUBLIC_URL.startswith(("http://", "https://")):
         hint = "Write it with its scheme: https://registry.example.com"
         yield Error("REGISTRY_PUBLIC_URL is not a URL", hint=hint, id="layerstore.E004")
-    if settings.REGISTRY_BROKER_URL and not settings.REGISTRY_BROKER_URL.startswith(BROKERS):
+    if settings.REGISTRY_BROKER_URL and not is_broker(settings.REGISTRY_BROKER_URL):
         hint = f"Leave it out, or write redis://host:6379/0. Known are {', '.join(BROKERS)}."
         yield Error("REGISTRY_BROKER_URL is not the URL of a broker", hint=hint, id="layerstore.E006")
     for text in settings.REGISTRY_TRUSTED_PROXIES:
@@ -78,3 +79,10 @@ def kept_nowhere() -> Iterator[Error]:
     if isinstance(blobs(), MemoryDriver):
         hint = "That is for tests. A server is several processes, and would keep nothing: choose another driver."
         yield Error("STORAGES keeps blobs in the memory of one process", hint=hint, id="layerstore.E006")
+
+
+def is_broker(url: str) -> bool:
+    try:
+        return url.startswith(BROKERS) and urlsplit(url).port != 0
+    except ValueError:
+        return False
