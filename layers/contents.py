@@ -84,8 +84,8 @@ def fill(sink: int, stored: Reader) -> None:
 
 def ask(source: int, size: int, seconds: int, version: int, unwanted: threading.Event) -> tuple[bytes, int]:
     """What a new process answers, and its exit status. Of our environment it gets nothing: that has secrets."""
-    command = [sys.executable, "-B", "-s", "-m", "layers.looking"]
-    command += [str(number) for number in (size, seconds, version, os.getpid())]
+    numbers = (size, seconds, version, os.getpid())
+    command = [sys.executable, "-B", "-s", "-m", "layers.looking", *map(str, numbers)]
     process = subprocess.Popen(  # noqa: S603 - nothing in the command comes from anybody
         command, stdin=source, stdout=subprocess.PIPE, cwd=ROOT, env={}, start_new_session=True
     )

@@ -67,6 +67,8 @@ class Blocks:
     def _next(self) -> bool:
         self._block = memoryview(b"")
         for block in self._blocks:
+            if not block:  # hostile streams have millions of these
+                continue
             self.size += len(block)
             self._hash.update(block)
             self._block, self._at = memoryview(block), 0
