@@ -46,7 +46,7 @@ class Sending:
         return True
 
     def _send(self) -> int:
-        sent = self.sock.send(self._block)
+        sent = self.sock.send(self._block) if self._block else 0
         self._block = self._block[sent:]
         return sent
 
@@ -89,7 +89,7 @@ class SendingBlocks(Sending):
     def _send(self) -> int:
         if not self._block:
             self._block = memoryview(self._read(min(BLOCK, self.left)))
-        return super()._send() if self._block else 0
+        return super()._send()
 
 
 def sending_of(

@@ -108,6 +108,14 @@ def test_a_request_in_the_record_of_the_one_before_is_answered(server: Gunicorn,
         assert [answer.tag for answer in answers_in(received)[1:]] == ["healthy"] * 4
 
 
+@pytest.mark.parametrize("path", [b"/cut_file", b"/cut_memory"])
+def test_an_answer_that_ends_before_its_length_ends_the_connection(server: Gunicorn, path: bytes) -> None:
+    with secure(server) as client:
+        client.send(b"GET %b/700000 HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+        assert client.rest().partition(b"\r\n\r\n")[2] == pattern(700_000)
+    is_answered_soon(server)
+
+
 def test_a_request_that_comes_byte_by_byte_is_answered(server: Gunicorn) -> None:
     with secure(server) as client:
         answer = client.send(*(GET[at : at + 1] for at in range(len(GET))), pause=0.001).answer()
