@@ -20,7 +20,7 @@ from tests.faults.registry import ACCEPT, Repository, digest_of, image_of
 from tests.faults.wire import STREAMED, Answer, Cut, Exchange
 from tests.server import Server
 
-SIZES = (700, 20_000, 200_000, 200_000, 1_000_000, 6_000_000)
+SIZES = (700, 20_000, 100_000, 100_000, 300_000, 300_000, 1_500_000)  # an hour of them is 10 GB
 KEPT = 60  # blobs that are there at any time; with one more, the oldest is deleted
 TAGS = 20
 DRIP = 0.5  # seconds between bytes

@@ -64,11 +64,7 @@ def logged(server: Server) -> Counter[int]:
 
 
 def tell(counts: Counter[str], statuses: Counter[int], peaks: dict[str, int]) -> None:
-    done(
-        "seconds of pushes, pulls and slow clients together; none of these leaked, or was served a wrong byte:", SECONDS
-    )
-    for what, times in counts.items():
-        done(f"  {what}", round(times))
-    for status, times in statuses.items():
-        done(f"  answers with status {status}", times)
-    done("  MiB at most in any process", max(peaks.values()) // 1024)
+    answers = Counter({f"answers with status {status}": times for status, times in statuses.items()})
+    most = Counter({"seconds of all together": SECONDS, "MiB at most in any process": max(peaks.values()) // 1024})
+    for what, times in (counts + answers + most).items():
+        done(f"soak: {what}", round(times))
