@@ -157,7 +157,11 @@ def discard(key: str) -> None:
     look_soon(PendingDelete)
 
 
-@duty(PendingDelete)
+def would_erase(pending: PendingDelete) -> str:
+    return f"delete the bytes of {pending}: no blob and no upload has them any more"
+
+
+@duty(PendingDelete, would_erase)
 def erase(pending: PendingDelete) -> None:
     blobs().delete(pending.key)
     pending.delete()

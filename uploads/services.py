@@ -128,7 +128,13 @@ def cancel(name: str, upload_id: str, opener: str) -> None:
         taking.drop(upload)
 
 
-@duty(Upload)
+def would_expire(upload: Upload) -> str:
+    if upload.state == State.FINISHED:
+        return f"forget upload {upload}: it was finished, and its blob stays"
+    return f"end upload {upload} and free its {upload.offset:,} bytes: nothing came since {upload.active_at:%Y-%m-%d %H:%M}"
+
+
+@duty(Upload, would_expire)
 def expire(upload: Upload) -> None:
     """What nobody has written to for long goes, with its bytes; what was finished a while ago is only forgotten."""
     still_due = Upload.objects.filter(pk=upload.pk, due_at__lte=now())
