@@ -131,7 +131,8 @@ def cancel(name: str, upload_id: str, opener: str) -> None:
 def would_expire(upload: Upload) -> str:
     if upload.state == State.FINISHED:
         return f"forget upload {upload}: it was finished, and its blob stays"
-    return f"end upload {upload} and free its {upload.offset:,} bytes: nothing came since {upload.active_at:%Y-%m-%d %H:%M}"
+    since = f"{upload.active_at:%Y-%m-%d %H:%M}"
+    return f"end upload {upload} and free its {upload.offset:,} bytes: nothing came since {since}"
 
 
 @duty(Upload, would_expire)

@@ -414,6 +414,10 @@ def test_an_object_is_erased_once_the_disk_that_was_away_is_back(blob_directory)
 # --- Who does what ----------------------------------------------------------------------------------------------------
 
 
+def test_every_duty_says_what_it_would_do():
+    assert [duty.name for duty in loop.duties() if duty.would is None] == []
+
+
 def test_a_background_process_knows_every_duty_without_anybody_loading_views():
     known = "from work import loop; print(sorted(duty.name for duty in loop.duties()))"
     program = [sys.executable, "-c", f"import django; django.setup(); {known}"]

@@ -1,5 +1,6 @@
 """`manage.py maintain`: all that is due, done without a worker, and told."""
 
+import re
 from datetime import timedelta
 from io import StringIO
 
@@ -9,6 +10,7 @@ from django.db import OperationalError
 from django.utils.timezone import now
 
 from layers.models import PendingDelete
+from uploads.models import Upload
 from work import loop
 from work.management.commands import maintain
 
@@ -80,6 +82,21 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(duties):
     assert list(PendingDelete.objects.order_by("pk").values()) == before
     PendingDelete.objects.all().delete()
     assert run("--dry-run") == ("Nothing is due.\n", "")
+
+
+@pytest.mark.django_db
+def test_a_dry_run_says_why_an_upload_would_end(registry):
+    """With the duties that there are."""
+    location = registry.open_upload("team/app")
+    assert registry.ask("PATCH", location, b"bytes").status_code == 202
+    registry.push_blob("team/app", b"whole")
+    Upload.objects.update(due_at=now() - timedelta(seconds=1))
+    told, _ = run("--dry-run")
+    assert re.search("end upload [0-9a-f-]+ and free its 5 bytes: nothing came since", told)
+    assert re.search("forget upload [0-9a-f-]+: it was finished", told)
+    assert Upload.objects.filter(due_at__lte=now()).count() == 2
+    run()
+    assert not Upload.objects.exists()
 
 
 @pytest.mark.django_db
