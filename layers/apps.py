@@ -5,4 +5,4 @@ class LayersConfig(AppConfig):
     name = "layers"
 
     def ready(self) -> None:
-        from layers import services, stored_bytes  # noqa: F401 - register what the background process has to do
+        from layers import collecting, services, stored_bytes  # noqa: F401 - register what the background process has to do

@@ -15,8 +15,9 @@ from layers.models import Blob, Layer, Naming, PendingDelete
 from oci.addresses import Address
 from oci.contents import Inside
 from oci.digests import Digest
+from oci.documents import Descriptor
 from oci.errors import BlobUnknown
-from repositories.locks import kept, locked
+from repositories.locks import kept, living, locked
 from repositories.models import Repository
 from storage.driver import ObjectDamaged, ObjectMissing, Reader, blobs
 from work.loop import duty
@@ -69,12 +70,13 @@ def admit(
     repository: Repository, digest: Digest, key: str, size: int, unsound: str, inside: Inside | None = None
 ) -> None:
     """Make verified bytes a layer of the repository. The registry keeps one object for a digest: the older, unless
-    that is the `unsound` one. Call it inside the transaction that ends the upload.
+    that is the `unsound` one. Call it inside the transaction that ends the upload, which keeps the repository.
 
     `inside`: what is in the bytes, where somebody has looked already.
     """
     # Healed before the row is shared with anybody: of two who keep a row neither can change its key.
-    if unsound and Blob.objects.filter(digest=str(digest), key=unsound).update(key=key, size=size, damaged_at=None):
+    sound = {"key": key, "size": size, "damaged_at": None, "due_at": now()}
+    if unsound and Blob.objects.filter(digest=str(digest), key=unsound).update(**sound):
         discard(unsound)
     blob = kept_blob(digest, key, size)
     if blob.key != key:
@@ -82,12 +84,14 @@ def admit(
     if inside and not blob.tarsum:  # before the layer is locked, as everywhere
         Blob.objects.filter(pk=blob.pk).update(finalized_at=now(), **asdict(inside))
     link(repository, blob)
+    look_soon(Blob)
 
 
 def kept_blob(digest: Digest, key: str, size: int) -> Blob:
-    """The blob row of this digest, made if need be. A collector may delete it between two statements: then again."""
+    """The blob row of this digest, made if need be, and due for a look at what is in it. A collector may delete it
+    between two statements: then again."""
     while True:
-        Blob.objects.bulk_create([Blob(digest=str(digest), key=key, size=size)], ignore_conflicts=True)
+        Blob.objects.bulk_create([Blob(digest=str(digest), key=key, size=size, due_at=now())], ignore_conflicts=True)
         if found := kept(Blob.objects.filter(digest=str(digest))):
             return found[0]
 
@@ -103,6 +107,8 @@ def mount(digest: Digest, sources: Q, repository: Repository) -> bool:
     """Link a blob that one of the `sources` (a condition on repositories) has; False where none has it."""
     in_sources = Layer.objects.filter(blob=OuterRef("pk"), repository__in=Repository.objects.filter(sources))
     with transaction.atomic():
+        if not living(repository):
+            return False
         found = kept(Blob.objects.filter(SOUND, Exists(in_sources), digest=str(digest)))
         for blob in found:
             link(repository, blob)
@@ -136,9 +142,13 @@ def present(repository: Repository, digests: Iterable[str]) -> set[str]:
     return {found[layer.pk] for layer in kept(Layer.objects.filter(pk__in=found))}
 
 
-def name(repository: Repository, manifest: str, digests: Iterable[str]) -> None:
-    """Record that the manifest names these layers."""
-    namings = [Naming(repository=repository, manifest=manifest, digest=digest) for digest in sorted(set(digests))]
+def name(repository: Repository, manifest: str, descriptors: Iterable[Descriptor]) -> None:
+    """Record that the manifest names these layers and manifests, whether they are here or not."""
+    named = {str(descriptor.digest): descriptor.media_type for descriptor in descriptors}
+    namings = [
+        Naming(repository=repository, manifest=manifest, digest=digest, media_type=media_type)
+        for digest, media_type in sorted(named.items())
+    ]
     Naming.objects.bulk_create(namings, ignore_conflicts=True)
 
 

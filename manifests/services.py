@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.timezone import now
 
 from layers import services as layers
-from layers.models import Layer
+from layers.models import Layer, Naming
 from manifests.models import Manifest, Tag
 from oci.digests import Digest
 from oci.documents import Document
 from oci.errors import DigestInvalid, ManifestBlobUnknown, ManifestUnknown, NameUnknown
-from repositories.locks import kept, locked
+from oci.media_types import INDEXES
+from repositories.locks import kept, living, locked
 from repositories.models import Repository
 
 HOLDS_SOMETHING = Exists(Layer.objects.filter(repository=OuterRef("pk"))) | Exists(
@@ -22,12 +24,12 @@ HOLDS_SOMETHING = Exists(Layer.objects.filter(repository=OuterRef("pk"))) | Exis
 
 # The query that every pull begins with, written out: to compile it anew each time costs more than all the rest of it.
 BY_DIGEST = """
-    SELECT m.id, m.digest, m.media_type, m.size, m.content
+    SELECT m.id, m.digest, m.media_type, m.size, m.content, m.due_at
     FROM manifests_manifest m JOIN repositories_repository r ON r.id = m.repository_id
     WHERE r.name = %s AND m.digest = %s
 """
 BY_TAG = """
-    SELECT m.id, m.digest, m.media_type, m.size, m.content
+    SELECT m.id, m.digest, m.media_type, m.size, m.content, m.due_at
     FROM repositories_repository r
     JOIN manifests_tag t ON t.repository_id = r.id
     JOIN manifests_manifest m ON m.id = t.manifest_id
@@ -44,12 +46,24 @@ def find(name: str, reference: Digest | str) -> Manifest:
     raise ManifestUnknown(str(reference))
 
 
+def renew(manifest: Manifest) -> None:
+    """For a client that was told by HEAD that the manifest is here, and will push an index that names it instead of
+    pushing it again: it stays for at least half a grace. Raises ManifestUnknown where it has just gone."""
+    if manifest.due_at is None or manifest.due_at > now() + settings.REGISTRY_GRACE / 2:
+        return
+    row = Manifest.objects.filter(pk=manifest.pk)
+    renewed = row.exclude(due_at=None).update(due_at=now() + settings.REGISTRY_GRACE)
+    if not renewed and not row.exists():
+        raise ManifestUnknown(manifest.digest)
+
+
 def push(
     repository: Repository, digest: Digest, content: bytes, document: Document, tags: Iterable[str], sparse: bool
 ) -> None:
     """Store the exact bytes and point the tags to them ("Pushing manifests").
 
-    `sparse`: it may name blobs and manifests that are not here. Raises DigestInvalid, ManifestBlobUnknown.
+    `sparse`: it may name blobs and manifests that are not here. Raises DigestInvalid, ManifestBlobUnknown, and
+    NameUnknown where the repository has just been deleted.
     """
     if Digest.of(content, digest.algorithm) != digest:
         raise DigestInvalid(str(digest))
@@ -57,11 +71,13 @@ def push(
     elsewhere = {str(descriptor.digest) for descriptor in document.elsewhere}  # need not be here, but may be
     children = {str(descriptor.digest) for descriptor in document.manifests}
     with transaction.atomic():
-        missing = named - layers.present(repository, named) | children - present(repository, children)
+        if not living(repository):
+            raise NameUnknown(repository.name)
+        missing = named - layers.present(repository, named | elsewhere) | children - present(repository, children)
         if missing and not sparse:
             raise ManifestBlobUnknown([{"digest": each} for each in sorted(missing)])
         manifest = store(repository, digest, content, document)
-        layers.name(repository, str(digest), named | elsewhere)
+        layers.name(repository, str(digest), document.blobs + document.elsewhere + document.manifests)
         point(repository, manifest, tags)
 
 
@@ -73,6 +89,7 @@ def present(repository: Repository, digests: set[str]) -> set[str]:
 
 
 def store(repository: Repository, digest: Digest, content: bytes, document: Document) -> Manifest:
+    """Whoever pushes a manifest that was to be collected wants it to stay."""
     manifest = Manifest(
         repository=repository,
         digest=str(digest),
@@ -87,7 +104,7 @@ def store(repository: Repository, digest: Digest, content: bytes, document: Docu
         [manifest],
         update_conflicts=True,
         unique_fields=["repository", "digest"],
-        update_fields=["media_type", "artifact_type"],
+        update_fields=["media_type", "artifact_type", "due_at"],
     )
     return manifest
 
@@ -103,14 +120,34 @@ def point(repository: Repository, manifest: Manifest, names: Iterable[str]) -> N
 def delete(name: str, digest: Digest) -> None:
     """The manifest and its tags; what it named gets a grace. Raises ManifestUnknown."""
     with transaction.atomic():
-        found = Manifest.objects.select_for_update(of=("self",)).filter(repository__name=name, digest=str(digest))
-        manifest = found.only("id", "repository_id", "digest").first()
-        if manifest is None:
+        found = Manifest.objects.filter(repository__name=name, digest=str(digest))
+        manifest = found.only("pk", "repository_id", "digest", "media_type").first()
+        if manifest is None or not hold(manifest):
             raise ManifestUnknown(str(digest))
-        locked(manifest.tags.all(), "name")
-        manifest.tags.all().delete()
-        layers.unname(manifest.repository_id, manifest.digest)
-        manifest.delete()
+        remove(manifest)
+
+
+def hold(manifest: Manifest) -> bool:
+    """Lock the manifest for its removal, and with an index, all in one order, its children; False: it is gone."""
+    if manifest.media_type in INDEXES:
+        locked(Manifest.objects.filter(Q(pk=manifest.pk) | Q(pk__in=children(manifest).values("pk"))))
+    return bool(Manifest.objects.select_for_update(of=("self",)).filter(pk=manifest.pk).values_list("pk"))
+
+
+def remove(manifest: Manifest) -> None:
+    """Take away a manifest that is held, and its tags. All that it named is looked at after another grace."""
+    if manifest.media_type in INDEXES:
+        children(manifest).update(due_at=now() + settings.REGISTRY_GRACE)
+    locked(manifest.tags.all(), "name")
+    manifest.tags.all().delete()
+    layers.unname(manifest.repository_id, manifest.digest)
+    manifest.delete()
+
+
+def children(index: Manifest) -> QuerySet[Manifest]:
+    """The manifests here that this one names."""
+    namings = Naming.objects.filter(repository=index.repository_id, manifest=index.digest)
+    return Manifest.objects.filter(repository=index.repository_id, digest__in=namings.values("digest"))
 
 
 def untag(name: str, tag: str) -> None:

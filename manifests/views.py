@@ -14,12 +14,13 @@ from oci.documents import Document
 from oci.errors import ManifestInvalid, ManifestTooLarge, TooManyTags, Unsupported
 from oci.media_types import INDEX
 from oci.names import is_tag, parse_reference
+from oci.scopes import Scope
 from repositories.connections import let_go_of_connection
 from repositories.models import Repository
 from wire import caching
 from wire.bodies import Body
 from wire.pages import next_page, page, page_size, text
-from wire.views import RegistryView
+from wire.views import PUSH, RegistryView
 
 TAGS = 100  # that one push may set
 WITHIN = 60.0  # seconds for the body of one
@@ -32,6 +33,8 @@ class ManifestView(RegistryView):
     def get(self, request, name, reference):
         wanted = parse_reference(reference)
         manifest = services.find(name, wanted)
+        if request.method == "HEAD" and manifest.due_at and request.auth.holds(Scope("repository", name, PUSH)):
+            services.renew(manifest)
         headers = described(manifest, wanted)
         if caching.unchanged(request, manifest.digest):
             return HttpResponse(status=304, headers=headers)

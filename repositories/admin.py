@@ -7,7 +7,8 @@ from repositories.models import Repository
 class RepositoryAdmin(admin.ModelAdmin):
     """Who may read a repository is edited here; names and content come from pushes."""
 
-    list_display = fields = ["name", "visibility", "created_at"]
+    list_display = ["name", "visibility", "created_at"]
+    fields = ["name", "visibility", "created_at"]
     list_filter = ["visibility"]
     search_fields = ["name"]
     readonly_fields = ["name", "created_at"]

@@ -9,6 +9,7 @@ from layers.models import Blob, Layer, Naming, PendingDelete
 from manifests.models import Manifest, Tag
 from oci.digests import Digest
 from oci.documents import Document
+from repositories.models import Repository
 from storage.driver import blobs
 from uploads.models import State, Upload
 
@@ -58,16 +59,16 @@ def tags_without_a_manifest() -> Iterable[str]:
 
 def manifests_that_are_not_what_they_say() -> Iterable[str]:
     for manifest in Manifest.objects.all():
-        content, document = bytes(manifest.content), read(manifest)
+        content = bytes(manifest.content)
         if digest_of(content, manifest.digest) != manifest.digest or len(content) != manifest.size:
             yield f"manifest {manifest} holds other bytes"
-        named = Naming.objects.filter(repository=manifest.repository_id, manifest=manifest.digest)
-        if set(named.values_list("digest", flat=True)) != {str(b.digest) for b in document.blobs + document.elsewhere}:
+        namings = Naming.objects.filter(repository=manifest.repository_id, manifest=manifest.digest)
+        if set(namings.values_list("digest", flat=True)) != named_by(manifest):
             yield f"what manifest {manifest} names is not what was written down"
 
 
 def manifests_without_what_they_name() -> Iterable[str]:
-    for manifest in Manifest.objects.all():
+    for manifest in Manifest.objects.filter(repository__deleted_at=None):
         document = read(manifest)
         layers = Layer.objects.filter(repository=manifest.repository_id, blob__damaged_at=None)
         linked = set(layers.values_list("blob__digest", flat=True))
@@ -81,6 +82,34 @@ def namings_by_nobody() -> Iterable[str]:
     for naming in Naming.objects.all():
         if not Manifest.objects.filter(repository=naming.repository_id, digest=naming.manifest).exists():
             yield f"{naming}, but there is no such manifest in {naming.repository}"
+
+
+def what_nobody_will_look_at() -> Iterable[str]:
+    """Nothing is searched for: what nothing needs has to be due, or it stays for ever."""
+    for layer in Layer.objects.filter(due_at=None, repository__deleted_at=None):
+        if not Naming.objects.filter(repository=layer.repository_id, digest=layer.blob.digest).exists():
+            yield f"layer {layer} is named by no manifest, and will never be collected"
+    for blob in Blob.objects.filter(due_at=None):
+        if not blob.layers.exists():
+            yield f"blob {blob} is in no repository, and will never be collected"
+        elif blob.finalized_at is None and blob.damaged_at is None:
+            yield f"nobody will look into blob {blob}"
+    for upload in Upload.objects.filter(due_at=None):
+        yield f"upload {upload} never expires"
+    for repository in Repository.every.exclude(deleted_at=None).filter(due_at=None):
+        yield f"what {repository.former_name} held will never go"
+
+
+def what_nothing_needs() -> Iterable[str]:
+    """Whatever is left after every grace is over and all has been collected is needed by something."""
+    for layer in Layer.objects.all():
+        if not Naming.objects.filter(repository=layer.repository_id, digest=layer.blob.digest).exists():
+            yield f"layer {layer} is named by no manifest"
+    yield from (f"blob {blob} is in no repository" for blob in Blob.objects.filter(layers=None))
+    yield from (f"manifest {manifest} is still due" for manifest in Manifest.objects.exclude(due_at=None))
+    yield from (f"{repository.former_name} is still there" for repository in Repository.every.exclude(deleted_at=None))
+    keys = set(Blob.objects.values_list("key", flat=True))
+    yield from (f"object {key} is of no blob" for key in stored().keys() - keys)
 
 
 def stored() -> dict[str, bytes]:
@@ -110,6 +139,11 @@ def digest_of(content: bytes, like: str) -> str:
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
+def named_by(manifest: Manifest) -> set[str]:
+    document = read(manifest)
+    return {str(each.digest) for each in document.blobs + document.elsewhere + document.manifests}
+
+
 def read(manifest: Manifest) -> Document:
     return Document.parse(bytes(manifest.content), manifest.media_type)
 
@@ -120,5 +154,7 @@ INDEX: list[Any] = [
     tags_without_a_manifest,
     manifests_that_are_not_what_they_say,
     namings_by_nobody,
+    what_nobody_will_look_at,
 ]
 PROMISE: list[Any] = [manifests_without_what_they_name]
+COLLECTED: list[Any] = [what_nothing_needs]

@@ -5,4 +5,4 @@ class UploadsConfig(AppConfig):
     name = "uploads"
 
     def ready(self) -> None:
-        from uploads import services  # noqa: F401 - registers what the background process has to do
+        from uploads import clearing, services  # noqa: F401 - register what the background process has to do

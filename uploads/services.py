@@ -8,7 +8,7 @@ machine dies.
 import uuid
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
 from layers import index
@@ -21,11 +21,13 @@ from oci.errors import (
     BlobUploadUnknown,
     ChunkOutOfOrder,
     DigestInvalid,
+    NameUnknown,
     SizeInvalid,
     Unavailable,
     UploadSuperseded,
 )
 from oci.tarsum import TarSum
+from repositories.locks import living
 from repositories.models import Repository
 from storage.driver import ObjectDamaged, ObjectMissing, StorageError, blobs
 from uploads import taking
@@ -37,18 +39,22 @@ from work.loop import duty
 
 
 def start(repository: Repository, opener: str, algorithm: str = "sha256") -> Upload:
-    """Open an upload ("Pushing blobs"). Raises DigestInvalid for an algorithm the registry does not know."""
+    """Open an upload ("Pushing blobs"). Raises DigestInvalid for an algorithm the registry does not know, and
+    NameUnknown where the repository has just been deleted, and is gone for good."""
     Hasher(algorithm)
     upload_id = uuid.uuid4()
     # The row first: a crash in between leaves a row that expires, never a file that nobody knows.
-    upload = Upload.objects.create(
-        id=upload_id,
-        repository=repository,
-        opener=opener,
-        key=key_of(upload_id),
-        algorithm=algorithm,
-        due_at=now() + settings.REGISTRY_UPLOAD_EXPIRY,
-    )
+    try:
+        upload = Upload.objects.create(
+            id=upload_id,
+            repository=repository,
+            opener=opener,
+            key=key_of(upload_id),
+            algorithm=algorithm,
+            due_at=now() + settings.REGISTRY_UPLOAD_EXPIRY,
+        )
+    except IntegrityError:
+        raise NameUnknown(repository.name) from None
     blobs().begin(upload.key)
     return upload
 
@@ -158,6 +164,8 @@ def admit(upload: Upload, size: int, digest: Digest, inside: Inside | None) -> N
     """Verified and durable: one transaction makes it a layer and ends the upload."""
     unsound = layers.unsound(digest)
     with transaction.atomic():
+        if not living(upload.repository):
+            raise BlobUploadUnknown(str(upload.pk), "its repository has just been deleted")
         layers.admit(upload.repository, digest, upload.key, size, unsound, inside)
         if not upload.end(size, digest):
             raise UploadSuperseded(str(upload.pk))

@@ -1,6 +1,8 @@
 import pytest
 
+from layers import finalizing
 from repositories.models import Repository
+from tests.collecting import look_quickly
 from tests.server import wait_until
 from uploads import superseded
 
@@ -11,6 +13,11 @@ def quick_watch(monkeypatch):
     monkeypatch.setattr(superseded, "PAUSE", 0.02)
     yield
     wait_until(lambda: not superseded._watching)
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch):
+    monkeypatch.setattr(finalizing, "finalize", look_quickly)
 
 
 @pytest.fixture

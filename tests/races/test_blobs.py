@@ -6,10 +6,10 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
+from layers import collecting
 from layers import services as layers
 from layers.models import Blob, Layer
 from oci.digests import Digest
@@ -210,12 +210,8 @@ def test_a_head_that_renews_a_grace_meets_the_removal(app, monkeypatch):
 
 
 def collect() -> None:
-    """What a collector does with a blob that has no link any more."""
-    with transaction.atomic():
-        blob = Blob.objects.select_for_update().get()
-        assert not blob.layers.exists()
-        blob.delete()
-        layers.discard(blob.key)
+    """The blob has no link any more: it goes, and then its object."""
+    collecting.tend(Blob.objects.get())
     run_due()
 
 

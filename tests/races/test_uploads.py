@@ -38,7 +38,10 @@ def appending(upload_id: str, body: Sent | None = None) -> Callable[[], Upload]:
 
 
 def finishing(upload_id: str, content: bytes = REST, digest: Digest = DIGEST) -> Callable[[], None]:
-    return lambda: services.finish(NAME, upload_id, OPENER, digest, Sent(content), len(FIRST))
+    def finish() -> None:
+        services.finish(NAME, upload_id, OPENER, digest, Sent(content), len(FIRST))
+
+    return finish
 
 
 def cancelling(upload_id: str) -> Callable[[], None]:
@@ -203,6 +206,24 @@ def test_bytes_that_come_while_a_finish_commits_do_not_reach_the_blob(upload_id,
         assert lost(finished)
         assert not Blob.objects.exists()
         assert appended.offset == len(FIRST + b"late bytes")
+
+
+def test_a_finish_that_dies_in_its_transaction_is_as_if_it_had_not_begun_it(upload_id, monkeypatch, blob_directory):
+    for owner, name in [(layers, "kept_blob"), (layers, "link"), (Upload, "end")]:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, dying)
+            with pytest.raises(KeyboardInterrupt):
+                finishing(upload_id)()
+        assert served() is None
+        assert (Blob.objects.count(), Layer.objects.count()) == (0, 0)
+        assert services.find(NAME, upload_id, OPENER).offset == len(FIRST)
+    assert Request(finishing(upload_id)).answer() is None
+    assert served() == FIRST + REST
+    assert len([path for path in blob_directory.rglob("*") if path.is_file()]) == 1
+
+
+def dying(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_mismatch_that_meets_another_finish(upload_id, monkeypatch):

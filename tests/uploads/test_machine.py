@@ -1,7 +1,9 @@
-"""A model of uploads, blobs and manifests beside the real ones, through any order of requests, crashes and power cuts.
+"""A model of uploads, layers, manifests, tags and repositories beside the real ones, through any order of requests,
+collection, clock jumps, crashes and power cuts.
 
-After every step: what was acknowledged is there and durable, what was not verified is not visible, every object has a
-row. At the end, when nothing is open and the background work is done, storage holds the blobs and nothing else.
+After every step: what was acknowledged is there and durable, no manifest misses what it names, what was not verified is
+not visible, every object has a row. At the end, when nothing is open and the background work is done, storage holds
+what manifests name and nothing else.
 """
 
 import os
@@ -14,16 +16,17 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from layers import collecting, finalizing
 from layers import services as layers
-from layers.models import Blob, Layer, PendingDelete
+from layers.models import Blob, Layer, Naming
 from manifests import services as manifests
-from manifests.models import Tag
+from manifests.models import Manifest, Tag
 from oci.digests import Digest
 from oci.documents import Document
 from oci.errors import (
@@ -37,14 +40,16 @@ from oci.errors import (
     UploadBusy,
     UploadSuperseded,
 )
+from repositories import deletion
 from repositories.models import Repository
 from storage import filesystem
 from storage.filesystem import FilesystemDriver
 from tests import integrity
-from tests.images import IMAGE, bytes_of, image
+from tests.collecting import collect_everything, look_quickly, pass_by
+from tests.images import IMAGE, INDEX, bytes_of, descriptor, image, index
 from tests.uploads.bodies import Sent
 from tests.uploads.disk import Crash, Disk, Fuse
-from uploads import receiving, services, taking
+from uploads import clearing, receiving, services, taking
 from uploads.models import State, Upload
 from work.loop import run_due
 
@@ -68,6 +73,12 @@ LAST_STEPS = [
     (layers, "unname"),
     (manifests, "store"),
     (manifests, "point"),
+    (manifests, "remove"),
+    (collecting, "is_named"),
+    (Layer, "delete"),
+    (Blob, "delete"),
+    (deletion.deleted, "send"),
+    (clearing, "end"),
 ]
 
 repositories = st.sampled_from(REPOSITORIES)
@@ -107,6 +118,7 @@ class Uploads(RuleBasedStateMachine):
         self.finished: dict[str, tuple[str, str]] = {}  # upload: (repository, digest)
         self.links: dict[str, set[str]] = {name: set() for name in REPOSITORIES}
         self.tags: dict[str, dict[str, str]] = {name: {} for name in REPOSITORIES}
+        self.removed: set[tuple[str, str]] = set()  # layers and manifests that somebody deleted by name
         self.damaged: set[str] = set()
 
     # --- How something is done ----------------------------------------------------------------------------------------
@@ -231,7 +243,7 @@ class Uploads(RuleBasedStateMachine):
         answer = self.attempt(
             fuse, power, services.finish, known.repository, upload_id, OPENER, digest, self.body(sent, broken), None
         )
-        if answer is None:
+        if isinstance(answer, Digest):
             assert not broken
             self.blob(upload_id, known.repository, digest, whole)
         elif isinstance(answer, DigestInvalid):
@@ -254,7 +266,7 @@ class Uploads(RuleBasedStateMachine):
             None, None, services.finish, name, upload_id, OPENER, Digest.parse(digest), Sent(b"again"), None
         )
         if digest in self.links[name] and digest not in self.damaged:
-            assert answer is None
+            assert str(answer) == digest
         elif digest not in self.links[name]:
             assert isinstance(answer, BlobUploadUnknown)
 
@@ -280,7 +292,7 @@ class Uploads(RuleBasedStateMachine):
             fuse, power, services.push, Repository.objects.named(name), OPENER, digest, self.body(content, broken), None
         )
         new = Upload.objects.exclude(pk__in=before)
-        if answer is None:
+        if isinstance(answer, Digest):
             assert not broken
             self.blob(str(new.get().pk), name, digest, content)
         elif isinstance(answer, SizeInvalid):
@@ -321,6 +333,7 @@ class Uploads(RuleBasedStateMachine):
             assert digest not in self.links[name]
         elif not isinstance(answer, Crash) or not linked(name, digest):
             self.links[name].discard(digest)
+            self.removed.add((name, digest))
 
     @precondition(something_is_linked)
     @rule(number=which, name=repositories)
@@ -355,8 +368,53 @@ class Uploads(RuleBasedStateMachine):
         answer = self.attempt(fuse, power, manifests.delete, name, Digest.parse(digest))
         if answer is None:
             self.tags[name] = {each: other for each, other in self.tags[name].items() if other != digest}
+            self.removed.add((name, digest))
         else:
             assert isinstance(answer, Crash), answer
+
+    @precondition(lambda self: any(self.tags.values()))
+    @rule(number=which, fuse=fuses, power=power)
+    def untag(self, number, fuse, power):
+        every = sorted((name, tag) for name, tags in self.tags.items() for tag in tags)
+        name, tag = every[number % len(every)]
+        answer = self.attempt(fuse, power, manifests.untag, name, tag)
+        assert answer is None or isinstance(answer, Crash), answer
+        if self.tagged(name, tag) is None:
+            del self.tags[name][tag]
+
+    @precondition(lambda self: any(self.tags.values()))
+    @rule(number=which, tag=st.sampled_from("ab"), fuse=fuses, power=power)
+    def push_index(self, number, tag, fuse, power):
+        every = [name for name, tags in self.tags.items() if tags]
+        name = every[number % len(every)]
+        rows = [Manifest.objects.get(repository__name=name, digest=each) for each in set(self.tags[name].values())]
+        rows.sort(key=lambda row: row.digest)
+        content = bytes_of(index(*[descriptor(bytes(row.content), row.media_type) for row in rows]))
+        document, repository = Document.parse(content, INDEX), Repository.objects.named(name)
+        answer = self.attempt(
+            fuse, power, manifests.push, repository, Digest.of(content), content, document, [tag], False
+        )
+        if answer is None:
+            self.tags[name][tag] = str(Digest.of(content))
+        else:
+            assert isinstance(answer, Crash), answer
+
+    # --- Repositories -------------------------------------------------------------------------------------------------
+
+    @rule(name=repositories, really=seldom, fuse=fuses, power=power)
+    def delete_repository(self, name, really, fuse, power):
+        """And take its name again."""
+        if not really:
+            return
+        answer = self.attempt(fuse, power, deletion.delete, name)
+        assert answer is None or isinstance(answer, Crash), answer
+        if Repository.objects.filter(name=name).exists():
+            return
+        self.links[name], self.tags[name] = set(), {}
+        self.removed = {each for each in self.removed if each[0] != name}
+        self.open = {upload_id: known for upload_id, known in self.open.items() if known.repository != name}
+        self.finished = {upload_id: known for upload_id, known in self.finished.items() if known[0] != name}
+        Repository.objects.for_push(name)
 
     def tagged(self, name: str, tag: str) -> str | None:
         try:
@@ -378,17 +436,18 @@ class Uploads(RuleBasedStateMachine):
                 layers.read(blob, 0, blob.size)
             self.damaged.add(digest)
 
-    def time_passes(self, hours):
-        for model in (Upload, PendingDelete, Layer):
-            time = timedelta(hours=hours)
-            model.objects.update(due_at=F("due_at") - time, claimed_until=F("claimed_until") - time)
-
     @rule(hours=st.sampled_from((0, 10, 30)), fuse=fuses, power=power)
     def background_work(self, hours, fuse, power):
-        self.time_passes(hours)
+        pass_by(timedelta(hours=hours))
+        may_go = unnamed_and_due()
         due = set(map(str, Upload.objects.filter(due_at__lte=now()).values_list("pk", flat=True)))
         answer = self.attempt(fuse, power, run_due)
         assert isinstance(answer, (int, Crash)), answer
+        for name in REPOSITORIES:
+            gone = {digest for digest in self.links[name] if not linked(name, digest)}
+            assert gone <= {digest for at, digest in may_go if at == name}, "a layer is gone that was needed"
+            self.links[name] -= gone
+        assert isinstance(answer, Crash) or not [each for each in may_go if linked(*each)]
         left = set(map(str, Upload.objects.values_list("pk", flat=True)))
         assert (self.open.keys() | self.finished.keys()) - left <= due, "an upload is gone that was not due"
         self.open = {upload_id: known for upload_id, known in self.open.items() if upload_id in left}
@@ -399,7 +458,8 @@ class Uploads(RuleBasedStateMachine):
     @invariant()
     def what_was_acknowledged_is_served_and_nothing_else(self):
         links = {(name, digest) for name, digests in self.links.items() for digest in digests}
-        assert set(Layer.objects.values_list("repository__name", "blob__digest")) == links
+        layers = Layer.objects.filter(repository__deleted_at=None)
+        assert set(layers.values_list("repository__name", "blob__digest")) == links
         for name, digest in links:
             assert served(name, digest) == (None if digest in self.damaged else DIGESTS[digest])
 
@@ -426,19 +486,35 @@ class Uploads(RuleBasedStateMachine):
             tags = Tag.objects.filter(repository__name=name)
             assert dict(tags.values_list("name", "manifest__digest")) == self.tags[name]
 
+    @invariant()
+    def manifests_miss_only_what_was_deleted_by_name(self):
+        for name in REPOSITORIES:
+            waiting = set(self.tags[name].values())
+            while waiting:
+                manifest = Manifest.objects.filter(repository__name=name, digest=waiting.pop()).first()
+                for digest in integrity.named_by(manifest) if manifest else ():
+                    if Manifest.objects.filter(repository__name=name, digest=digest).exists():
+                        waiting.add(digest)
+                    else:
+                        assert digest in self.links[name] or (name, digest) in self.removed
+
     def teardown(self):
-        """Everything that is open expires; then nothing is stored but blobs."""
+        """Everything that is open expires, and every grace ends; then nothing is stored but what manifests name."""
         try:
-            for _ in range(3):
-                self.time_passes(30)
-                run_due()
+            collect_everything()
             assert not Upload.objects.exists()
-            assert not PendingDelete.objects.exists()
+            assert [problem for check in integrity.COLLECTED for problem in check()] == []
             assert self.disk.stored() == set(Blob.objects.values_list("key", flat=True))
         finally:
             transaction.set_rollback(True)
             self.database.__exit__(None, None, None)
             self.disk.wipe()
+
+
+def unnamed_and_due() -> set[tuple[str, str]]:
+    named = Naming.objects.filter(repository=OuterRef("repository"), digest=OuterRef("blob__digest"))
+    due = Layer.objects.filter(~Exists(named), Layer.waiting(), repository__deleted_at=None)
+    return set(due.values_list("repository__name", "blob__digest"))
 
 
 def linked(name: str, digest: str) -> bool:
@@ -460,6 +536,7 @@ def machine(db, blob_directory, monkeypatch) -> type[Uploads]:
     monkeypatch.setattr(filesystem, "fence", lambda descriptor, key, _: fence(descriptor, key, 0))
     monkeypatch.setattr(receiving, "ended_when_superseded", lambda *_: nullcontext())
     monkeypatch.setattr(receiving, "RECORD", 0)  # and back at the end
+    monkeypatch.setattr(finalizing, "finalize", look_quickly)
     fuse, disk = Fuse(), Disk(blob_directory, monkeypatch)
     for owner, name in LAST_STEPS:
         fuse.lies_at(monkeypatch, owner, name)

@@ -317,6 +317,7 @@ def test_asking_how_far_it_is_does_not_put_the_expiry_off(app, settings):
 
 
 def test_a_finished_upload_is_forgotten_and_its_blob_stays(app, settings):
+    settings.REGISTRY_GRACE = 3 * settings.REGISTRY_UPLOAD_EXPIRY
     upload_id = begun()
     finish(upload_id, CONTENT)
     pass_by(settings.REGISTRY_UPLOAD_EXPIRY + timedelta(minutes=1))
