@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from oci.blocks import Blocks, Truncated
 from oci.compression import Corrupt, TooWide, compression, uncompressed
-from oci.tar import BLOCK, Malformed, entries, may_begin
+from oci.numbers import Malformed
+from oci.tar import BLOCK, entries, may_begin
 from oci.tarsum import Sums
+
+Piece = TypeVar("Piece", bound=bytes | memoryview)
 
 STORED = 1 << 16  # bytes that are read at a time
 TAR, OTHER, BROKEN, TOO_MUCH = "tar", "other", "broken", "too much"
@@ -73,7 +76,7 @@ class Look:
         if not may_begin(self._blocks.peek(BLOCK)):
             return self._no_tar()
         for entry, content in entries(self._blocks):
-            self._sums.add(entry, content)
+            self._sums.add(entry, self._patiently(content))
             self._files += entry.is_file
         marked = self._blocks.ended
         for piece in self._blocks.rest():
@@ -114,7 +117,7 @@ class Look:
             yield block
             block = self._stream.read(STORED)
 
-    def _patiently(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    def _patiently(self, blocks: Iterator[Piece]) -> Iterator[Piece]:
         for block in blocks:
             self._patience()
             yield block

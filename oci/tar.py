@@ -7,18 +7,15 @@ of it at any time is one entry and at most 1 MiB of its extended header.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from oci import sparse
 from oci.blocks import Blocks
+from oci.numbers import LONGEST, Malformed, decimal, number, octal, seconds, text
+from oci.pax import attributes, parse_records
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
-LONGEST = 1 << 20  # bytes of an extended header or a long name
 HEADER_ONLY = frozenset(b"123456")  # links, devices, directories: what they say of their size is no content
 NO_TIME = -62135596800  # what Go takes for the time of an entry that has none: the year 1
-INT64 = range(-(1 << 63), 1 << 63)
-
-
-class Malformed(Exception):
-    """No tar, or not from here on. The argument says in a few words what is wrong."""
 
 
 @dataclass(slots=True)
@@ -71,12 +68,31 @@ def entries(blocks: Blocks) -> Iterator[tuple[Entry, Iterator[bytes | memoryview
             entry.linkname = long_names.get(b"K") or entry.linkname
             if entry.type == b"\0":
                 entry.type = b"5" if entry.name.endswith(b"/") else b"0"
-            if entry.type == b"S" or any(key.startswith(b"GNU.sparse.") for key in extended):
-                raise Malformed("sparse files")
-        yield entry, blocks.exactly(entry.stored if entry.is_file else 0)
+        stored = entry.stored if entry.is_file else 0
+        yield entry, content(blocks, entry, header, extended)
         extended, long_names = {}, {}
-        if entry.is_file and not skip_padding(blocks, entry.stored):
+        if entry.is_file and not skip_padding(blocks, stored):
             return
+
+
+def content(blocks: Blocks, entry: Entry, header: bytes, records: dict[bytes, bytes]) -> Iterator[bytes | memoryview]:
+    """What follows the header; of a sparse file with its holes, which are part of its size then."""
+    stored = entry.stored if entry.is_file else 0
+    found: tuple[sparse.Regions, int] | None
+    if entry.type == b"S":
+        regions, entry.size = sparse.old_map(blocks, header)
+    elif found := sparse.extended_map(blocks, records, stored) if entry.is_file else None:
+        regions, mapped = found
+        stored -= mapped
+        entry.name = records.get(b"GNU.sparse.name") or entry.name
+        size = records.get(b"GNU.sparse.size") or records.get(b"GNU.sparse.realsize")
+        entry.size = decimal(size) if size else entry.size
+    else:
+        return blocks.exactly(stored)
+    if entry.type[0] in HEADER_ONLY:
+        raise Malformed("a sparse file that is no file")
+    sparse.check(regions, entry.size, stored)
+    return sparse.with_holes(blocks, regions, entry.size)
 
 
 def may_begin(block: bytes) -> bool:
@@ -117,9 +133,6 @@ def read_special(blocks: Blocks, entry: Entry) -> bytes:
     content = b"".join(blocks.exactly(entry.size))
     skip_padding(blocks, entry.size)
     return content
-
-
-# --- Blocks of 512 bytes ----------------------------------------------------------------------------------------------
 
 
 def parse_header(block: bytes) -> Entry:
@@ -175,55 +188,6 @@ def prefix(block: bytes, magic: bytes) -> bytes:
     return b""
 
 
-def text(field_: bytes) -> bytes:
-    return field_.partition(b"\0")[0]
-
-
-def number(field_: bytes) -> int:
-    """Octal digits, or the number itself, big-endian, after a bit that is set. Raises Malformed beyond 64 bits."""
-    if field_[0] < 128:
-        return octal(field_)
-    bits = 8 * len(field_) - 1
-    value = int.from_bytes(field_) & ((1 << bits) - 1)
-    if value >> (bits - 1):  # negative
-        value -= 1 << bits
-    if value not in INT64:
-        raise Malformed("a number beyond 64 bits")
-    return value
-
-
-def octal(field_: bytes) -> int:
-    digits = text(field_.strip(b" \0"))
-    if not digits:
-        return 0
-    if not digits.isdigit():
-        raise Malformed("a number that is none")
-    try:
-        return int(digits, 8)
-    except ValueError:
-        raise Malformed("a number that is none") from None
-
-
-# --- Extended headers: `length key=value\n` ---------------------------------------------------------------------------
-
-
-def parse_records(content: bytes) -> dict[bytes, bytes]:
-    """The last record of each key. Raises Malformed."""
-    records = {}
-    start = 0
-    while start < len(content):
-        space = content.find(b" ", start, start + 20)
-        length = decimal(content[start:space]) if space > 0 else 0
-        key, equals, value = content[space + 1 : start + length - 1].partition(b"=")
-        start += length
-        whole = length >= 5 and start <= len(content) and content[start - 1 : start] == b"\n"
-        nul = b"\0" in (value if key in (b"path", b"linkpath", b"uname", b"gname") else key)
-        if not (whole and key and equals) or nul:
-            raise Malformed("an extended header that is none")
-        records[key] = value
-    return records
-
-
 def extend(entry: Entry, records: dict[bytes, bytes]) -> None:
     """What the extended header says counts for more; a value that is empty says nothing. Raises Malformed."""
     if not records:
@@ -240,24 +204,3 @@ def extend(entry: Entry, records: dict[bytes, bytes]) -> None:
     entry.xattrs = attributes(records)
     if entry.stored < 0:
         raise Malformed("a negative size")
-
-
-def attributes(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    known = b"SCHILY.xattr."
-    return {key[len(known) :]: value for key, value in records.items() if key.startswith(known)}
-
-
-def decimal(digits: bytes) -> int:
-    unsigned = digits[1:] if digits[:1] in (b"+", b"-") else digits
-    if unsigned.isdigit() and len(unsigned) < 4000 and (value := int(digits)) in INT64:
-        return value
-    raise Malformed("a number that is none")
-
-
-def seconds(value: bytes) -> int:
-    """Whole seconds, rounded down, of a decimal number."""
-    whole, _, fraction = value.partition(b".")
-    if fraction and not fraction.isdigit():
-        raise Malformed("a time that is none")
-    behind = whole.startswith(b"-") and fraction[:9].strip(b"0") != b""
-    return decimal(whole) - behind

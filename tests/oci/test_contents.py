@@ -210,15 +210,27 @@ def test_a_number_of_5000_digits_is_broken():
 
 
 def test_patience_that_ends_is_too_much_and_says_what_was_seen():
-    left = iter(range(2))
+    stream = io.BytesIO(FILES + bytes(STORED * 2))
 
     def patience() -> None:
-        if next(left, None) is None:
+        if stream.tell() > STORED:
             raise TooMuch("more than a moment")
 
-    found = inside(io.BytesIO(FILES + bytes(STORED * 2)), patience=patience)
+    found = inside(stream, patience=patience)
     assert found.contents == "too much"
     assert found.remark.startswith("more than a moment, after 3 files; of ")
+
+
+def test_a_hole_of_8_eib_is_too_much_for_patience():
+    moments = iter(range(100))
+
+    def patience() -> None:
+        if next(moments, None) is None:
+            raise TooMuch("more than a moment")
+
+    hole = [("major", "0"), ("minor", "1"), ("numblocks", "0"), ("size", str(2**63 - 1))]
+    content = tar(entry("hole", pax_headers={f"GNU.sparse.{key}": value for key, value in hole}))
+    assert inside(io.BytesIO(content), patience=patience).contents == "too much"
 
 
 def test_memory_that_ends_is_too_much():
