@@ -1,5 +1,6 @@
 """The thread that ends writers whose uploads a newer request has taken: real threads, real transactions."""
 
+import os
 import threading
 import time
 import uuid
@@ -7,11 +8,14 @@ import uuid
 import pytest
 from django.db import OperationalError
 
+from layers import contents
 from oci.digests import Digest
 from oci.errors import BlobUploadUnknown, SizeInvalid, UploadSuperseded
+from oci.tarsum import TarSum
 from repositories.models import Repository
 from storage.filesystem import FilePart
 from tests.server import wait_until
+from tests.tars import LAYER, TARSUM
 from tests.threads import Request
 from tests.uploads.bodies import Sent, Silent
 from uploads import receiving, services, superseded
@@ -126,6 +130,23 @@ def test_the_thread_ends_with_the_last_writer_and_comes_back_with_the_next(uploa
         body.interrupt()
         writer.answer()
         wait_until(lambda: "superseded-writers" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_look_for_a_tarsum_is_ended_by_a_newer_writer(upload_id, monkeypatch):
+    """One that takes as long as it is wanted, as it does where a process looks into many GiB."""
+
+    def look(_source, _size, _seconds, _version, unwanted):
+        reading, writing = os.pipe()
+        with open(reading), open(writing, "w"):
+            return contents.read_answer(reading, time.monotonic() + 30, unwanted), 0
+
+    monkeypatch.setattr(contents, "ask", look)
+    monkeypatch.setattr(contents, "PAUSE", 0.02)
+    older = Request(services.finish, NAME, upload_id, OPENER, TarSum.parse(TARSUM), Sent(LAYER), None)
+    wait_until(lambda: Upload.objects.get().offset == len(LAYER))
+    newer = Request(services.finish, NAME, upload_id, OPENER, Digest.of(LAYER), Sent(), None)
+    assert newer.answer() == Digest.of(LAYER)
+    assert isinstance(older.answer(), UploadSuperseded)
 
 
 @pytest.mark.usefixtures("blob_directory")
