@@ -1,14 +1,14 @@
 """DELETE of tags, manifests and blobs, by those who hold the action for it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.utils.timezone import now
 
-from layers.models import Layer
+from layers.models import Layer, Naming
 from manifests.models import Manifest
 from oci.digests import Digest
-from tests.images import INDEX, artifact, described, image, index
+from tests.images import IMAGE, INDEX, artifact, bytes_of, described, image, index
 from tests.registry import Registry, refusal
 
 UNKNOWN = str(Digest.of(b"never pushed"))
@@ -90,6 +90,69 @@ def test_referrers_outlive_their_subject(registry, owner, puller):
     registry.push_manifest("team/app", artifact("application/vnd.example.signature", subject))
     delete(owner, f"manifests/{digest}")
     assert len(puller.referrers("team/app", digest)) == 1
+
+
+# --- Children of an index ---------------------------------------------------------------------------------------------
+
+
+CHILD = image(b'{"architecture":"amd64","os":"linux"}', b"a layer")
+CHILD_DIGEST = described(CHILD)["digest"]
+
+
+@pytest.fixture
+def index_digest(registry) -> str:
+    registry.push_image("team/app")
+    return registry.push_manifest("team/app", index(described(CHILD)), "all", INDEX)
+
+
+@pytest.fixture
+def due(index_digest, owner, settings) -> None:
+    """The index was deleted, and little is left of its child's grace."""
+    delete(owner, f"manifests/{index_digest}")
+    Manifest.objects.update(due_at=now() + settings.REGISTRY_GRACE / 4)
+
+
+def plenty(settings) -> datetime:
+    return now() + settings.REGISTRY_GRACE * 3 / 4
+
+
+def test_an_index_names_its_children_as_it_describes_them(index_digest):
+    naming = Naming.objects.get(manifest=index_digest)
+    assert (naming.digest, naming.media_type) == (CHILD_DIGEST, IMAGE)
+
+
+def test_children_stay_for_a_grace_after_their_index(index_digest, owner, puller, settings):
+    delete(owner, f"manifests/{index_digest}")
+    assert Manifest.objects.get().due_at > plenty(settings)
+    assert puller.pull_manifest("team/app", CHILD_DIGEST).status_code == 200
+
+
+def test_a_deleted_image_makes_no_manifest_due(registry, owner):
+    registry.push_image("team/app", "v1")
+    registry.push_blob("team/app", bytes_of(CHILD))
+    manifest = registry.push_manifest("team/app", image(b'{"architecture":"amd64","os":"linux"}', bytes_of(CHILD)))
+    delete(owner, f"manifests/{manifest}")
+    assert Manifest.objects.get().due_at is None
+
+
+def test_a_child_that_is_pushed_again_stays_until_somebody_deletes_it(due, registry):
+    registry.push_manifest("team/app", CHILD)
+    assert Manifest.objects.get().due_at is None
+
+
+@pytest.mark.parametrize("by", ["bearer", "basic"])
+def test_who_asks_for_a_child_and_may_push_may_rely_on_the_answer(due, by, registry, settings):
+    client = Registry(registry.username, by)
+    client.scope = "repository:team/app:pull,push"
+    client.tokens[client.scope] = client.token(client.scope)
+    assert client.ask("HEAD", f"/v2/team/app/manifests/{CHILD_DIGEST}").status_code == 200
+    assert Manifest.objects.get().due_at > plenty(settings)
+
+
+def test_who_asks_and_may_only_pull_or_who_pulls_changes_nothing(due, registry, puller, settings):
+    assert puller.ask("HEAD", f"/v2/team/app/manifests/{CHILD_DIGEST}").status_code == 200
+    assert registry.pull_manifest("team/app", CHILD_DIGEST).status_code == 200
+    assert Manifest.objects.get().due_at < plenty(settings)
 
 
 # --- Blobs ------------------------------------------------------------------------------------------------------------
