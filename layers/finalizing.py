@@ -24,5 +24,5 @@ def finalize(blob: Blob) -> None:
         same.update(finalized_at=now(), **asdict(look_inside(blob.key, blob.size)))
     except (ObjectMissing, ObjectDamaged) as problem:
         log.error("blob %s is damaged, its object %s: %r", blob.digest, blob.key, problem)
-        same.update(damaged_at=now())
+        blob.quarantine()
     same.filter(due_at=blob.due_at).update(due_at=None, claimed_until=None, attempts=0, last_error="")

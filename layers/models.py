@@ -1,4 +1,5 @@
 from django.db import models
+from django.utils.timezone import now
 
 from counts.models import Pulled
 from repositories.models import ByteOrderField, Repository
@@ -44,6 +45,10 @@ class Blob(Due):
 
     def __str__(self) -> str:
         return self.digest
+
+    def quarantine(self) -> None:
+        """Count the blob as absent. What was found out is true of the object it has here: it may have another by now."""
+        Blob.objects.filter(pk=self.pk, key=self.key, damaged_at=None).update(damaged_at=now())
 
 
 class Layer(Due, Pulled):

@@ -53,7 +53,7 @@ def read(blob: Blob, start: int, stop: int) -> Reader:
         return blobs().read(blob.key, start, stop)
     except (ObjectMissing, ObjectDamaged) as problem:
         log.error("blob %s is damaged, its object %s: %r", blob.digest, blob.key, problem)
-        Blob.objects.filter(pk=blob.pk, key=blob.key).update(damaged_at=now())
+        blob.quarantine()
         raise BlobUnknown(blob.digest) from problem
 
 
@@ -74,14 +74,15 @@ def admit(
 
     `inside`: what is in the bytes, where somebody has looked already.
     """
-    # Healed before the row is shared with anybody: of two who keep a row neither can change its key.
-    sound = {"key": key, "size": size, "damaged_at": None, "due_at": now()}
+    # Healed before the row is shared with anybody: of two who keep a row neither can change its key. What was seen in
+    # the damaged object may be wrong.
+    sound = {"key": key, "size": size, "damaged_at": None, "finalized_at": None, "due_at": now()}
     if unsound and Blob.objects.filter(digest=str(digest), key=unsound).update(**sound):
         discard(unsound)
     blob = kept_blob(digest, key, size)
     if blob.key != key:
         discard(key)
-    if inside and not blob.tarsum:  # before the layer is locked, as everywhere
+    if inside and blob.finalized_at is None:  # before the layer is locked, as everywhere
         Blob.objects.filter(pk=blob.pk).update(finalized_at=now(), **asdict(inside))
     link(repository, blob)
     look_soon(Blob)

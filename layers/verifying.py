@@ -68,7 +68,7 @@ def record(blob: Blob, verdict: Verdict) -> Verdict:
     """For the object that was read, and no other: the blob may have been healed or collected meanwhile."""
     row = Blob.objects.filter(pk=blob.pk, key=blob.key)
     if verdict.damaged:
-        row.filter(damaged_at=None).update(damaged_at=now())
+        blob.quarantine()
     else:  # due: nobody has looked into it, or collected it, while it was in quarantine
         row.exclude(damaged_at=None).update(damaged_at=None, due_at=now())
     return verdict if row.exists() else Verdict.GONE
