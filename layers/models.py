@@ -47,7 +47,7 @@ class Blob(Due):
         return self.digest
 
     def quarantine(self) -> None:
-        """Count the blob as absent. What was found out is true of the object it has here: it may have another by now."""
+        """Count it as absent. What was found out is true of the object that it has here: it may have another by now."""
         Blob.objects.filter(pk=self.pk, key=self.key, damaged_at=None).update(damaged_at=now())
 
 

@@ -13,8 +13,8 @@ class Command(BaseCommand):
     help = (
         "Shows and changes repositories. A private repository is read by users who hold pull_content; a public one by "
         "everybody, without logging in. Making a repository public that does not exist yet prepares it for its first "
-        "push. A deleted repository is gone at once, and its name is free; the space that only it needed is freed in the "
-        "background."
+        "push. A deleted repository is gone at once, and its name is free; the space that only it needed is freed in "
+        "the background."
     )
 
     def add_arguments(self, parser):
