@@ -7,6 +7,7 @@ row (`repositories.locks`), so either the push finds it gone, or it is found to 
 """
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
 from layers import finalizing
@@ -45,34 +46,41 @@ def collect(layer: Layer) -> None:
             layer.delete()
 
 
+LINKED = Exists(Layer.objects.filter(blob=OuterRef("pk")))
+# What is in a damaged blob cannot be found out, until it is healed.
+UNKNOWN = LINKED & Q(finalized_at=None, damaged_at=None)
+
+
+def would_look_into(blob: Blob) -> str:
+    return f"look into blob {blob} ({blob.size:,} bytes): nobody has yet"
+
+
+@duty(Blob, would_look_into, slow=True, only=UNKNOWN)
+def look_into(blob: Blob) -> None:
+    """Find out what is in a new blob. Apart from its end, which shall not wait until many have been looked into."""
+    finalizing.finalize(blob)
+
+
 def would_tend(blob: Blob) -> str:
     if not blob.layers.exists():
         return f"delete blob {blob} ({blob.size:,} bytes): no repository has it"
-    if unknown(blob):
-        return f"look into blob {blob} ({blob.size:,} bytes): nobody has yet"
     return f"keep blob {blob}: a repository has it"
 
 
-def unknown(blob: Blob) -> bool:
-    """Whether what is in it is still to be found out; of a damaged one it cannot be, until it is healed."""
-    return blob.finalized_at is None and blob.damaged_at is None
-
-
-@duty(Blob, would_tend, slow=True)
+@duty(Blob, would_tend, only=~UNKNOWN)
 def tend(blob: Blob) -> None:
-    """Delete a blob that no repository has, find out what is in a new one."""
+    """Delete a blob that no repository has."""
     with transaction.atomic():
-        current = Blob.objects.select_for_update().filter(pk=blob.pk).first()
-        if current is None:
+        current = Blob.objects.filter(pk=blob.pk)
+        if not current.select_for_update().values_list("pk"):
             return
-        if not Layer.objects.filter(blob=current).exists():
+        if current.filter(LINKED).exists():
+            current.filter(UNKNOWN).update(due_at=now())  # it was pushed again in this moment
+            current.exclude(UNKNOWN).update(due_at=None)
+        else:
+            [key] = current.values_list("key", flat=True)
             current.delete()
-            discard(current.key)
-            return
-        if not unknown(current):
-            Blob.objects.filter(pk=current.pk).update(due_at=None)
-            return
-    finalizing.finalize(current)
+            discard(key)
 
 
 @clears

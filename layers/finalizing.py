@@ -7,6 +7,7 @@ from django.utils.timezone import now
 
 from layers.contents import look_inside
 from layers.models import Blob
+from repositories.connections import let_go_of_connection
 from storage.driver import ObjectDamaged, ObjectMissing
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ def finalize(blob: Blob) -> None:
     object is gone or too short is quarantined, as when it is read.
     """
     same = Blob.objects.filter(pk=blob.pk, key=blob.key)
+    let_go_of_connection()
     try:
         same.update(finalized_at=now(), **asdict(look_inside(blob.key, blob.size)))
     except (ObjectMissing, ObjectDamaged) as problem:

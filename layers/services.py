@@ -26,6 +26,10 @@ from work.messages import look_soon
 log = logging.getLogger(__name__)
 
 
+class BlobDamaged(Exception):
+    """The object that the registry has of this digest was found damaged in this moment."""
+
+
 def find(name: str, address: Address) -> Blob:
     """The blob, if the repository of this name has it. Raises BlobUnknown."""
     return index.find(name, address).blob
@@ -72,7 +76,8 @@ def admit(
     """Make verified bytes a layer of the repository. The registry keeps one object for a digest: the older, unless
     that is the `unsound` one. Call it inside the transaction that ends the upload, which keeps the repository.
 
-    `inside`: what is in the bytes, where somebody has looked already.
+    `inside`: what is in the bytes, where somebody has looked already. Raises BlobDamaged where the older object turns
+    out to be unsound only now.
     """
     # Healed before the row is shared with anybody: of two who keep a row neither can change its key. What was seen in
     # the damaged object may be wrong.
@@ -81,6 +86,8 @@ def admit(
         discard(unsound)
     blob = kept_blob(digest, key, size)
     if blob.key != key:
+        if blob.damaged_at:
+            raise BlobDamaged(str(digest))
         discard(key)
     if inside and blob.finalized_at is None:  # before the layer is locked, as everywhere
         Blob.objects.filter(pk=blob.pk).update(finalized_at=now(), **asdict(inside))

@@ -37,7 +37,7 @@ CSRF_TRUSTED_ORIGINS = [REGISTRY_PUBLIC_URL] if REGISTRY_PUBLIC_URL else []
 
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
-REGISTRY_WORKERS = number("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
+REGISTRY_WORKERS = number("REGISTRY_WORKERS", max(3, min(4, os.cpu_count() or 1)))  # web processes
 REGISTRY_WORKER = text("REGISTRY_WORKER", "loop")  # or gthread, gunicorn's own
 REGISTRY_THREADS = number("REGISTRY_THREADS", 64)  # requests at once in each of them
 REGISTRY_MAX_REQUESTS = number("REGISTRY_MAX_REQUESTS", 0)  # after which a process is replaced; 0: never
@@ -187,7 +187,7 @@ else:
 # --- Background work --------------------------------------------------------------------------------------------------
 
 REGISTRY_BROKER_URL = secret("REGISTRY_BROKER_URL")  # none: each background process is its own
-REGISTRY_BACKGROUND_THREADS = number("REGISTRY_BACKGROUND_THREADS", max(2, min(4, os.cpu_count() or 1)))
+REGISTRY_BACKGROUND_THREADS = number("REGISTRY_BACKGROUND_THREADS", max(3, min(4, os.cpu_count() or 1)))
 
 CELERY_BROKER_URL = REGISTRY_BROKER_URL or "memory://localhost/"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True

@@ -46,7 +46,7 @@ def would(repository: Repository) -> str:
     return f"take away all that {repository.former_name} held, which was deleted at {repository.deleted_at:%F %T}"
 
 
-@duty(Repository, would, slow=True)
+@duty(Repository, would)
 def clear(repository: Repository) -> None:
     """All that a deleted repository held goes, then its row."""
     if repository.deleted_at is None:

@@ -19,6 +19,10 @@ from uploads.receiving import keep, received
 from uploads.superseded import ended_when_superseded
 
 INDEXED = 1  # the version of TarSum that the layer index holds
+AT_ONCE = 2  # looks of this process: each may take a core, and as much memory as a look is given
+PATIENCE = 5.0  # seconds that a request waits for its look to begin
+
+_looks = threading.BoundedSemaphore(AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +89,16 @@ def require_tarsum(tarsum: TarSum, key: str, size: int, superseded: threading.Ev
     Raises DigestInvalid, UploadSuperseded, Unavailable, and what the driver raises.
     """
     let_go_of_connection()
+    if not _looks.acquire(timeout=PATIENCE):
+        raise Unavailable(message="too many blobs are being looked into: try again later")
     try:
         inside = look_inside(key, size, tarsum.version, superseded)
     except LookFailed as problem:
         if superseded and superseded.is_set():
             raise UploadSuperseded from problem
         raise Unavailable(message="what the blob holds could not be found out now") from problem
+    finally:
+        _looks.release()
     if inside.tarsum != str(tarsum):
         raise DigestInvalid(str(tarsum), f"provided TarSum did not match: {inside.remark or inside.contents}")
     return inside if tarsum.version == INDEXED else None

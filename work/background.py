@@ -62,8 +62,7 @@ def hand_out(broker: Broker) -> None:
 
 def waiting_since(duty: Duty):
     """When the oldest row that nobody is at fell due; None: there is none."""
-    rows = duty.model._base_manager.filter(duty.model.waiting()).order_by("due_at")
-    return rows.values_list("due_at", flat=True).first()
+    return duty.waiting().values_list("due_at", flat=True).first()
 
 
 # --- In a thread ------------------------------------------------------------------------------------------------------

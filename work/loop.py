@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connection
+from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from work.models import CLAIM, Due
@@ -23,29 +24,37 @@ RENEWAL = timedelta(seconds=10)  # after which the claim of a duty that takes so
 @dataclass(frozen=True)
 class Duty:
     """What is done with rows of `model` that are due. `would` says in one sentence, for a row, what that is and why;
-    it writes nothing. A slow one takes long, and may not hold every thread."""
+    it writes nothing. A slow one takes long, and may not hold every thread. `only` are the rows it is for, where a
+    model has several duties."""
 
     model: type[Due]
     do: Callable[[Any], None]
     would: Callable[[Any], str] | None
     slow: bool
+    only: Q
 
     @property
     def name(self) -> str:
-        return self.model._meta.label
+        label = self.model._meta.label
+        return f"{label}.{self.do.__name__}" if self.only else label
+
+    def waiting(self) -> QuerySet[Any]:
+        """The rows that are due and in nobody's hands, the oldest first."""
+        return self.model._base_manager.filter(self.model.waiting(), self.only).order_by("due_at")
 
 
-_duties: dict[type[Due], Duty] = {}
+_duties: dict[str, Duty] = {}
 
 
 def duty(
-    model: type[Due], would: Callable[[Any], str] | None = None, slow: bool = False
+    model: type[Due], would: Callable[[Any], str] | None = None, slow: bool = False, only: Q | None = None
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Registers what is done with a row of `model` that is due. It may run twice, and be killed anywhere; when it
     returns, the row is gone or due at another time."""
 
     def register(do: Callable[[Any], None]) -> Callable[[Any], None]:
-        _duties[model] = Duty(model, do, would, slow)
+        registered = Duty(model, do, would, slow, only or Q())
+        _duties[registered.name] = registered
         return do
 
     return register
@@ -56,7 +65,7 @@ def duties() -> list[Duty]:
 
 
 def named(name: str) -> Duty | None:
-    return next((duty for duty in _duties.values() if duty.name == name), None)
+    return _duties.get(name)
 
 
 # --- Doing ------------------------------------------------------------------------------------------------------------
@@ -72,7 +81,7 @@ def run(duty: Duty, seconds: float | None = None, stop: threading.Event | None =
     the number of rows. A row that was begun is ended."""
     rows, end = 0, time.monotonic() + (float("inf") if seconds is None else seconds)
     with _at_work():
-        while not (stop and stop.is_set()) and (row := claimed(duty.model)):
+        while not (stop and stop.is_set()) and (row := claimed(duty)):
             attempt(row, duty.do)
             rows += 1
             if time.monotonic() >= end:
@@ -97,9 +106,9 @@ def busy() -> bool:
     return bool(_runs)
 
 
-def claimed(model: type[Due]) -> Due | None:
+def claimed(duty: Duty) -> Due | None:
     """The oldest row that is waiting, now ours; None: there is none."""
-    while row := model._base_manager.filter(model.waiting()).order_by("due_at").first():
+    while row := duty.waiting().first():
         if row.claim():
             return row
     return None

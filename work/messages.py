@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from work.loop import duties
 from work.models import Due
 
 log = logging.getLogger(__name__)
@@ -70,11 +71,13 @@ def look_soon(model: type[Due]) -> None:
     """Rows of `model` were made due now: once the transaction is committed, tell those who do it. Never waits; a
     thread sends. Without a broker between machines nobody is told, and finds the rows within a second."""
     if settings.REGISTRY_BROKER_URL:
-        transaction.on_commit(partial(_tell, model._meta.label))
+        transaction.on_commit(partial(_tell, model))
 
 
-def _tell(name: str) -> None:
-    _wanted().put(name)
+def _tell(model: type[Due]) -> None:
+    for duty in duties():
+        if duty.model is model:
+            _wanted().put(duty.name)
 
 
 @cache

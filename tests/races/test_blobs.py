@@ -97,6 +97,25 @@ def test_two_pushes_heal_a_damaged_blob_together(app, other, moment, where, blob
     assert objects(blob_directory) == [Blob.objects.get().key]
 
 
+def test_a_push_whose_older_object_is_found_damaged_at_the_last_moment_takes_its_place(
+    app, other, monkeypatch, blob_directory
+):
+    push(app)
+    ask = layers.unsound
+
+    def unsound(digest: Digest) -> str:
+        answer = ask(digest)
+        if answer == "":
+            damage(blob_directory)
+            Blob.objects.get().quarantine()
+        return answer
+
+    monkeypatch.setattr(layers, "unsound", unsound)
+    push(other)
+    assert served(app) == served(other) == CONTENT
+    assert len(objects(blob_directory)) == 1
+
+
 def test_many_pushes_of_the_same_bytes_keep_one_object(app, other, blob_directory):
     assert at_once(*[pushing(repository) for repository in (app, other) * 4]) == [None] * 8
     assert served(app) == served(other) == CONTENT

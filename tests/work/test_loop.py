@@ -9,6 +9,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.db.models import Q
 from django.utils.timezone import now
 
 from layers.models import PendingDelete
@@ -36,6 +37,28 @@ def keys_done(duties) -> list[str]:
 
 
 # --- What is due ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_model_may_have_one_duty_for_some_of_its_rows_and_another_for_the_rest(duties):
+    for number in range(3):
+        due(f"a{number}/x")
+    done: dict[str, set[str]] = {"some": set(), "rest": set()}
+
+    def doing(name: str):
+        def do(row: PendingDelete) -> None:
+            done[name].add(row.key)
+            row.delete()
+
+        do.__name__ = name
+        return do
+
+    some = Q(key__startswith="a1")
+    loop.duty(PendingDelete, only=some)(doing("some"))
+    loop.duty(PendingDelete, only=~some)(doing("rest"))
+    loop.run_due()
+    assert done == {"some": {"a1/x"}, "rest": {"a0/x", "a2/x"}}
+    assert list(duties) == ["layers.PendingDelete.some", "layers.PendingDelete.rest"]
 
 
 @pytest.mark.django_db

@@ -89,11 +89,7 @@ class Command(BaseCommand):
 
 def waiting() -> list[Row]:
     """Every row that is due now and in nobody's hands, the oldest of each duty first."""
-    return [
-        (duty, key)
-        for duty in loop.duties()
-        for key in duty.model._base_manager.filter(duty.model.waiting()).order_by("due_at").values_list("pk", flat=True)
-    ]
+    return [(duty, key) for duty in loop.duties() for key in duty.waiting().values_list("pk", flat=True)]
 
 
 def claimed(duty: Duty, key: Any) -> Any:
