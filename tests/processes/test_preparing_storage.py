@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
 from layers.models import Blob
 from registry_site.preparation import prepare_storage
@@ -32,7 +33,7 @@ def said() -> list[str]:
 def store(directory: Path) -> None:
     prepare_storage(directory.parent, print)
     blobs().begin(KEY)
-    Blob.objects.create(digest=f"sha256:{'0' * 64}", key=KEY, size=0)
+    Blob.objects.create(digest=f"sha256:{'0' * 64}", key=KEY, size=0, due_at=now())
 
 
 def test_the_first_start_makes_every_directory_durably(directory: Path, said: list[str], monkeypatch) -> None:
