@@ -61,8 +61,12 @@ def look_into(blob: Blob) -> None:
     finalizing.finalize(blob)
 
 
+def is_linked(blob: Blob) -> bool:
+    return Layer.objects.filter(blob=blob.pk).exists()
+
+
 def would_tend(blob: Blob) -> str:
-    if not blob.layers.exists():
+    if not is_linked(blob):
         return f"delete blob {blob} ({blob.size:,} bytes): no repository has it"
     return f"keep blob {blob}: a repository has it"
 
@@ -70,17 +74,17 @@ def would_tend(blob: Blob) -> str:
 @duty(Blob, would_tend, only=~UNKNOWN)
 def tend(blob: Blob) -> None:
     """Delete a blob that no repository has."""
+    row = Blob.objects.filter(pk=blob.pk)
     with transaction.atomic():
-        current = Blob.objects.filter(pk=blob.pk)
-        if not current.select_for_update().values_list("pk"):
+        current = row.select_for_update().first()
+        if current is None:
             return
-        if current.filter(LINKED).exists():
-            current.filter(UNKNOWN).update(due_at=now())  # it was pushed again in this moment
-            current.exclude(UNKNOWN).update(due_at=None)
+        if is_linked(current):
+            row.filter(UNKNOWN).update(due_at=now())  # it was pushed again in this moment
+            row.exclude(UNKNOWN).update(due_at=None)
         else:
-            [key] = current.values_list("key", flat=True)
             current.delete()
-            discard(key)
+            discard(current.key)
 
 
 @clears

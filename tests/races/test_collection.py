@@ -25,6 +25,7 @@ from tests.images import bytes_of, described, image, index
 from tests.threads import Pause, at_once, meeting
 from tests.uploads.bodies import Sent
 from uploads import services as uploads
+from work.loop import run_due
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -241,18 +242,65 @@ def test_the_end_of_a_blob_that_is_met_by_a_mount(linked, moment, monkeypatch):
     assert nothing_is_left_but_what_is_needed()
 
 
-def test_a_blob_that_loses_its_last_link_while_it_is_looked_into_is_collected(linked, monkeypatch):
-    pause = Pause(monkeypatch, collecting.finalizing, "finalize", after=True)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_blob_that_loses_its_last_link_while_it_is_looked_into_is_collected(linked, after, monkeypatch):
+    pause = Pause(monkeypatch, collecting.finalizing, "finalize", after)
+    assert meeting(pause, lambda: collecting.look_into(linked), lambda: layers.unlink(NAME, DIGEST)) == (None, False)
+    assert Blob.objects.get().due_at is not None
+    collect_everything()
+    assert integrity.stored() == {}
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_blob_that_is_looked_into_while_it_loses_its_last_link_is_collected(linked, after, monkeypatch):
+    pause = Pause(monkeypatch, Layer, "delete", after)
+    assert meeting(pause, lambda: layers.unlink(NAME, DIGEST), lambda: collecting.look_into(linked)) == (False, None)
+    assert Blob.objects.get().due_at is not None
+    collect_everything()
+    assert integrity.stored() == {}
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_look_that_is_met_by_the_collection_of_its_blob(unlinked, after, monkeypatch):
+    """It had a link when the look began, and whoever claimed it for that has not renewed the claim."""
+    pause = Pause(monkeypatch, collecting.finalizing, "finalize", after)
+    looking, tending = lambda: collecting.look_into(unlinked), lambda: collecting.tend(unlinked)
+    assert meeting(pause, looking, tending) == (None, None)
+    assert not Blob.objects.exists()
+    assert nothing_is_left_but_what_is_needed()
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_the_collection_of_a_blob_that_is_met_by_a_look(unlinked, after, monkeypatch):
+    pause = Pause(monkeypatch, Blob, "delete", after)
+    looking, tending = lambda: collecting.look_into(unlinked), lambda: collecting.tend(unlinked)
+    assert meeting(pause, tending, looking) == (None, None)
+    assert not Blob.objects.exists()
+    assert nothing_is_left_but_what_is_needed()
+
+
+@pytest.mark.parametrize("name", ["kept_blob", "link"])
+def test_a_blob_that_is_pushed_again_while_a_collector_waits_for_it_is_looked_into(unlinked, name, monkeypatch):
+    pause = Pause(monkeypatch, layers, name, after=True)
+    assert meeting(pause, pushing_again, lambda: collecting.tend(unlinked)) == (None, None)
+    run_due()
+    assert Blob.objects.get().finalized_at
+    assert Blob.objects.get().due_at is None
+
+
+def test_a_link_that_is_taken_away_when_the_blob_was_found_to_be_needed_leaves_it_due(linked, monkeypatch):
+    Blob.objects.update(finalized_at=now())
+    pause = Pause(monkeypatch, collecting, "is_linked", after=True)
     assert meeting(pause, lambda: collecting.tend(linked), lambda: layers.unlink(NAME, DIGEST)) == (None, False)
     assert Blob.objects.get().due_at is not None
     collect_everything()
     assert integrity.stored() == {}
 
 
-def test_a_link_that_is_taken_away_when_the_blob_was_found_to_be_needed_leaves_it_due(linked, monkeypatch):
+def test_a_link_that_is_being_taken_away_when_the_blob_is_looked_at_leaves_it_due_or_takes_it(linked, monkeypatch):
     Blob.objects.update(finalized_at=now())
-    pause = Pause(monkeypatch, collecting, "unknown", after=True)
-    assert meeting(pause, lambda: collecting.tend(linked), lambda: layers.unlink(NAME, DIGEST)) == (None, False)
+    pause = Pause(monkeypatch, Layer, "delete", after=True)
+    assert meeting(pause, lambda: layers.unlink(NAME, DIGEST), lambda: collecting.tend(linked)) == (False, None)
     collect_everything()
     assert integrity.stored() == {}
 
