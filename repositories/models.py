@@ -40,7 +40,10 @@ class Living(models.Manager["Repository"]):
 
     def for_push(self, name: str) -> "Repository":
         """The repository of this name; the first push makes it. It stays unseen until it holds something."""
-        return self.get_or_create(name=name)[0]
+        while True:  # one that somebody made may have been deleted again before we see it
+            for repository in self.filter(name=name):
+                return repository
+            self.bulk_create([Repository(name=name)], ignore_conflicts=True)
 
 
 class Repository(Due):

@@ -146,7 +146,9 @@ def test_maintain_does_the_same_without_any_worker(fresh: Server) -> None:
 
 
 def environment(server: Server) -> dict[str, str]:
-    return {**os.environ, "REGISTRY_DATA": str(server.data)}
+    """Of the same registry, whatever database the tests in this process use."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    return {**inherited, "REGISTRY_DATA": str(server.data)}
 
 
 # --- With Redis -------------------------------------------------------------------------------------------------------
