@@ -19,7 +19,7 @@ from oci.contents import BROKEN, OTHER, TAR, TOO_MUCH, Inside
 from oci.digests import Digest
 from oci.errors import DigestInvalid
 from oci.tarsum import TarSum
-from storage.driver import ObjectDamaged, Reader, blobs
+from storage.driver import ObjectDamaged, Reader, blobs, descriptor_of
 
 # What may be computed: enough for the smallest bomb to show itself, and for a layer of any size to be read.
 SECONDS = 30
@@ -61,8 +61,9 @@ def look_inside(key: str, size: int, version: int = 1, unwanted: threading.Event
 @contextmanager
 def standard_input(stored: Reader) -> Iterator[int]:
     """A descriptor from which a process can read: the file itself, or a pipe that a thread fills."""
-    if hasattr(stored, "fileno"):
-        yield stored.fileno()
+    descriptor = descriptor_of(stored)
+    if descriptor is not None:
+        yield descriptor
         return
     source, sink = os.pipe()
     with ThreadPoolExecutor(1) as pool:

@@ -1,9 +1,11 @@
 """The process that looks into a layer: `python -m layers.looking SIZE SECONDS VERSION PARENT`, the bytes on standard
 input, the answer as one line of JSON on standard output.
 
-The bytes are hostile and what understands them is written in C: so this process has nothing (no secrets, no files, no
-database), may take little, and gives way to everything else. It imports no Django, which takes longer to start than
-most layers to read.
+The bytes are hostile and what understands them is written in C: so this process is given no secrets and no database,
+gives up its rights to files (`layers/confinement.py`, on Linux), may take little, and gives way to everything else. It
+runs as the registry's user: where it cannot give up those rights, whoever takes it over can read what that user can.
+
+It imports no Django, which takes longer to start than most layers to read.
 """
 
 import json
@@ -13,6 +15,7 @@ import sys
 import time
 from dataclasses import asdict
 
+from layers.confinement import confine
 from oci.contents import Inside, TooMuch, inside
 
 MEMORY = 256 << 20  # bytes of address space
@@ -36,12 +39,14 @@ class Standard:
 
 
 def limit(seconds: int) -> None:
+    """For the rest of this process's life. What is not imported yet cannot be afterwards."""
     os.nice(19)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds + SPARE, seconds + 2 * SPARE))
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     for nothing in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
         resource.setrlimit(nothing, (0, 0))
+    confine()
 
 
 def look(size: int, seconds: int, version: int, parent: int) -> Inside:

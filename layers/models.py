@@ -34,7 +34,7 @@ class Blob(Due):
     compression = models.CharField(max_length=10, blank=True)  # "none", "gzip", "zstd"
     diff_id = ByteOrderField(max_length=140, blank=True)  # digest of the uncompressed bytes
     tarsum = ByteOrderField(max_length=140, blank=True)  # version 1
-    files = models.BigIntegerField(null=True, blank=True)
+    files = models.BigIntegerField(null=True, blank=True)  # regular ones: a hard link is another name of one
     uncompressed_size = models.BigIntegerField(null=True, blank=True)  # bytes
 
     class Meta:

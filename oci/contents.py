@@ -38,7 +38,7 @@ class Inside:
     compression: str = ""  # "none", "gzip", "zstd"
     diff_id: str = ""  # digest of the uncompressed bytes
     tarsum: str = ""  # of the version that was asked for
-    files: int | None = None
+    files: int | None = None  # regular ones: no directories, no links; whiteouts (`.wh.…`) are files in a tar
     uncompressed_size: int | None = None  # bytes
 
 
@@ -77,7 +77,7 @@ class Look:
             return self._no_tar()
         for entry, content in entries(self._blocks):
             self._sums.add(entry, self._patiently(content))
-            self._files += entry.is_file
+            self._files += entry.is_regular
         marked = self._blocks.ended
         for piece in self._blocks.rest():
             if not self._sums and piece.tobytes().strip(b"\0"):
@@ -106,8 +106,8 @@ class Look:
         )
 
     def so_far(self, contents: str, why: str) -> Inside:
-        seen = f"after {self._files:,} files; of {self._stored:,} bytes that were read {self._blocks.size:,} came out"
-        return Inside(contents, f"{why}, {seen}", self._compression)
+        came_out = f"of {self._stored:,} bytes that were read {self._blocks.size:,} came out"
+        return Inside(contents, f"{why}, after {len(self._sums):,} entries; {came_out}", self._compression)
 
     def _read(self) -> Iterator[bytes]:
         block = self._first

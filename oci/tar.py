@@ -14,6 +14,7 @@ from oci.pax import attributes, parse_records
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
+REGULAR = frozenset(b"07S")  # also those that are to lie in one piece, and GNU's with holes
 HEADER_ONLY = frozenset(b"123456")  # links, devices, directories: what they say of their size is no content
 NO_TIME = -62135596800  # what Go takes for the time of an entry that has none: the year 1
 
@@ -41,9 +42,14 @@ class Entry:
         return 0 if self.type[0] in HEADER_ONLY else self.size
 
     @property
-    def is_file(self) -> bool:
-        """Whether it becomes something in a file system; a header for all that follow does not."""
-        return self.type != b"g"
+    def is_regular(self) -> bool:
+        """A regular file: no directory, no device, and no link to another, be it a symbolic or a hard one."""
+        return self.type[0] in REGULAR
+
+    @property
+    def is_global(self) -> bool:
+        """A header for all that follow: it becomes nothing in a file system."""
+        return self.type == b"g"
 
 
 def entries(blocks: Blocks) -> Iterator[tuple[Entry, Iterator[bytes | memoryview]]]:
@@ -68,20 +74,20 @@ def entries(blocks: Blocks) -> Iterator[tuple[Entry, Iterator[bytes | memoryview
             entry.linkname = long_names.get(b"K") or entry.linkname
             if entry.type == b"\0":
                 entry.type = b"5" if entry.name.endswith(b"/") else b"0"
-        stored = entry.stored if entry.is_file else 0
+        stored = 0 if entry.is_global else entry.stored
         yield entry, content(blocks, entry, header, extended)
         extended, long_names = {}, {}
-        if entry.is_file and not skip_padding(blocks, stored):
+        if not entry.is_global and not skip_padding(blocks, stored):
             return
 
 
 def content(blocks: Blocks, entry: Entry, header: bytes, records: dict[bytes, bytes]) -> Iterator[bytes | memoryview]:
     """What follows the header; of a sparse file with its holes, which are part of its size then."""
-    stored = entry.stored if entry.is_file else 0
+    stored = 0 if entry.is_global else entry.stored
     found: tuple[sparse.Regions, int] | None
     if entry.type == b"S":
         regions, entry.size = sparse.old_map(blocks, header)
-    elif found := sparse.extended_map(blocks, records, stored) if entry.is_file else None:
+    elif found := None if entry.is_global else sparse.extended_map(blocks, records, stored):
         regions, mapped = found
         stored -= mapped
         entry.name = records.get(b"GNU.sparse.name") or entry.name

@@ -95,7 +95,7 @@ class SendingBlocks(Sending):
 def sending_of(
     sock: socket.socket, source: Any, left: int, *, keep: bool, end: Callable[[bool], None]
 ) -> SendingFile | SendingBlocks:
-    """By the kernel where that can read it. io.BytesIO, among others, has a `fileno` that only raises."""
+    """By the kernel where that can read it: `storage.driver.Reader` says how to tell, as Python's io does."""
     try:
         source.fileno()
     except (AttributeError, OSError):

@@ -5,7 +5,7 @@ never meet a live blob. Whether an object is a blob, and how much of it counts, 
 """
 
 from contextlib import AbstractContextManager
-from typing import Protocol, cast
+from typing import IO, Protocol, cast
 
 from django.core.files.storage import storages
 
@@ -51,11 +51,20 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """A part of an object. One that is a plain file also has `fileno()`, so that a server can use sendfile."""
+    """A part of an object. One that is a plain file also has `fileno()`, which stands where the part begins, so that a
+    server can use sendfile; any other has none, or one that raises OSError, as those of `io` do."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+def descriptor_of(reader: Reader) -> int | None:
+    """Of a reader that is a plain file. `serving.files` asks the same way."""
+    try:
+        return int(cast(IO[bytes], reader).fileno())
+    except (AttributeError, OSError):
+        return None
 
 
 class StorageDriver(Protocol):

@@ -1,5 +1,8 @@
+import errno
 import gzip
+import io
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +14,7 @@ import pytest
 from django.utils.timezone import now
 
 from layers import contents, finalizing
+from layers.confinement import landlock
 from layers.contents import SECONDS, LookFailed, look_inside
 from layers.finalizing import finalize
 from layers.models import Blob, Contents, Layer
@@ -104,6 +108,16 @@ class Failing:
         pass
 
 
+class InMemory(Failing):
+    def read(self, key: str, start: int, stop: int) -> io.BytesIO:
+        return io.BytesIO(LAYER)
+
+
+def test_a_reader_whose_fileno_only_raises_goes_through_a_pipe_too(monkeypatch):
+    monkeypatch.setattr(contents, "blobs", lambda: InMemory(problem=None))
+    assert look_inside("ab/c", len(LAYER)) == look(LAYER)
+
+
 def test_storage_that_ends_in_the_middle_is_no_broken_layer(monkeypatch):
     monkeypatch.setattr(contents, "blobs", lambda: Failing(problem=None))
     with pytest.raises(ObjectDamaged):
@@ -119,10 +133,19 @@ def test_storage_that_fails_in_the_middle_is_no_broken_layer(monkeypatch):
 # --- The process is held to limits, and is not believed ---------------------------------------------------------------
 
 
-def test_the_process_is_nice_and_has_no_more_memory_and_files_than_it_needs():
-    program = """
-import os, layers.looking
-layers.looking.limit(30)
+def limited(program: str) -> list[str]:
+    """The lines that a program prints when it has limited itself, after what stands before `---`."""
+    before, after = program.split("---")
+    lines = ["import os, layers.looking", before, "layers.looking.limit(30)", after]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=contents.ROOT, check=True)
+    return ended.stdout.splitlines()
+
+
+def test_the_process_is_nice_and_has_no_more_memory_and_files_than_it_needs(tmp_path):
+    program = f"""
+file = open({str(tmp_path / "file")!r}, "wb", buffering=0)
+---
 print(os.nice(0))
 try:
     bytearray(300 << 20)
@@ -133,16 +156,39 @@ try:
 except OSError:
     print("no descriptors")
     os.close(5)
-with open(os.path.join(DIRECTORY, "file"), "wb", buffering=0) as file:
-    try:
-        file.write(b"x")
-    except OSError:
-        print("no bytes")
+try:
+    file.write(b"x")
+except OSError:
+    print("no bytes")
 """
-    with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-c", f"DIRECTORY = {directory!r}\n{program}"]
-        ended = subprocess.run(command, capture_output=True, text=True, cwd=contents.ROOT, check=True)
-    assert ended.stdout.splitlines() == ["19", "no memory", "no descriptors", "no bytes"]
+    assert limited(program) == ["19", "no memory", "no descriptors", "no bytes"]
+
+
+@pytest.mark.skipif(not landlock(), reason="the kernel has no Landlock")
+def test_the_process_can_reach_nothing_but_the_layer(tmp_path):
+    (file := tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        program = f"""
+import socket
+---
+def attempt(*arguments):
+    try:
+        arguments[0](*arguments[1:])
+    except OSError as problem:
+        print(problem.errno)
+
+attempt(open, {str(file)!r})
+attempt(os.listdir, "/")
+attempt(os.execv, "/bin/sh", ["sh", "-c", "echo ran"])
+attempt(open, f"/proc/{{os.getppid()}}/environ")
+attempt(os.truncate, {str(file)!r}, 0)
+attempt(socket.create_connection, ("127.0.0.1", {server.getsockname()[1]}))
+attempt(os.kill, os.getppid(), 0)
+"""
+        refused = limited(program)
+    files, truncating, connecting, signalling = [errno.EACCES] * 4, errno.EACCES, errno.EACCES, errno.EPERM
+    since = {3: truncating, 4: connecting, 6: signalling}
+    assert list(map(int, refused)) == files + [number for version, number in since.items() if landlock() >= version]
 
 
 def test_the_process_gets_no_secrets(layer, pretend, monkeypatch):
@@ -164,7 +210,7 @@ def test_it_ends_itself_when_its_time_is_over():
     ended = subprocess.run(command, input=bytes(64 << 20), capture_output=True, cwd=contents.ROOT, check=True)
     found = Inside(**json.loads(ended.stdout.splitlines()[0]))
     assert found.contents == TOO_MUCH
-    assert found.remark.startswith("more than 0 seconds of computing, after 0 files; of ")
+    assert found.remark.startswith("more than 0 seconds of computing, after 0 entries; of ")
 
 
 KILLED = [("SIGXCPU", TOO_MUCH), ("SIGSEGV", BROKEN), ("SIGABRT", BROKEN)]

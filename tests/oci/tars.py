@@ -18,7 +18,7 @@ BY_DOCKER = [
     for vector in json.loads((HERE / "tarsum-v1.json").read_text())["vectors"]
 ]
 ODD = [
-    (zlib.decompress(b64decode(case["tar"])), case["tarsum"], case["version_0"], case["files"])
+    (zlib.decompress(b64decode(case["tar"])), case["tarsum"], case["version_0"], case["entries"])
     for case in json.loads((HERE / "odd-tars.json").read_text())["cases"]
 ]
 COMPRESSIONS = {"none": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}

@@ -6,7 +6,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oci.blocks import Blocks
 from oci.errors import DigestInvalid
+from oci.tar import entries
 from oci.tarsum import TarSum, is_tarsum
 from tests.oci.tars import BY_DOCKER, COMPRESSIONS, ODD, entry, look, tar
 
@@ -47,12 +49,22 @@ def test_the_tarsum_is_the_one_that_docker_computes(content, tarsum, by):
     assert look(COMPRESSIONS[by](content)).tarsum == tarsum
 
 
+def count(content: bytes) -> int:
+    number = 0
+    for found, pieces in entries(Blocks(iter([content]))):
+        for _ in pieces:
+            pass
+        number += not found.is_global
+    return number
+
+
 @pytest.mark.parametrize("number", range(len(ODD)))
 def test_an_odd_tar_is_read_as_docker_reads_it(number):
-    content, tarsum, version_0, files = ODD[number]
+    content, tarsum, version_0, number_of_entries = ODD[number]
     found, found_0 = look(content), look(content, 0)
     assert (found.tarsum, found_0.tarsum) == (tarsum, version_0)
-    assert found.files == (files if tarsum else None)
+    if tarsum:
+        assert count(content) == number_of_entries
 
 
 def test_in_version_0_times_count_and_attributes_do_not():
