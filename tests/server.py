@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Self
 
@@ -126,7 +127,8 @@ class Server:
                 self.process.wait()
         for pid, command in family.items():
             if _command(pid) == command:  # still the same process
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has ended since
+                    os.kill(pid, signal.SIGKILL)
 
     def ready(self) -> bool:
         """Whether GET /readyz is answered with 200 now."""
