@@ -71,8 +71,7 @@ def record_stored_bytes(day: Day, stored: int) -> None:
     row = Day.objects.filter(date=day.date)
     if day.date < today:
         begin(today)
-        row.update(due_at=None, claimed_until=None)
+        row.update(due_at=None)
     else:
         midnight = datetime.combine(day.date, time(), UTC) + timedelta(days=1)
-        due_at = min(now() + LOOK, midnight)
-        row.update(stored_bytes=stored, due_at=due_at, claimed_until=None, attempts=0, last_error="")
+        row.update(stored_bytes=stored, due_at=min(now() + LOOK, midnight))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -26,17 +27,15 @@ from work.messages import look_soon
 log = logging.getLogger(__name__)
 
 
+UNSEEN = {"finalized_at": None, **asdict(Inside(""))}  # what was seen in damaged bytes may be wrong
+
+
 class BlobDamaged(Exception):
     """The object that the registry has of this digest was found damaged in this moment."""
 
 
-def find(name: str, address: Address) -> Blob:
-    """The blob, if the repository of this name has it. Raises BlobUnknown."""
-    return index.find(name, address).blob
-
-
-def find_for_push(name: str, address: Address) -> Blob:
-    """The same for a client that will rely on the answer instead of pushing: the blob stays for at least half a grace.
+def find_for_push(name: str, address: Address) -> Layer:
+    """`index.find` for a client that will rely on the answer instead of pushing: it stays for at least half a grace.
 
     Writes only where no manifest names the layer and less than half of its grace is left. Raises BlobUnknown.
     """
@@ -48,7 +47,7 @@ def find_for_push(name: str, address: Address) -> Blob:
     expiring = layer.due_at is not None and layer.due_at < half and not layer.named
     if expiring and not Layer.objects.filter(pk=layer.pk).update(due_at=now() + settings.REGISTRY_GRACE):
         raise BlobUnknown(str(address))  # collected in this very moment
-    return layer.blob
+    return layer
 
 
 def read(blob: Blob, start: int, stop: int) -> Reader:
@@ -79,27 +78,30 @@ def admit(
     `inside`: what is in the bytes, where somebody has looked already. Raises BlobDamaged where the older object turns
     out to be unsound only now.
     """
-    # Healed before the row is shared with anybody: of two who keep a row neither can change its key. What was seen in
-    # the damaged object may be wrong.
-    sound = {"key": key, "size": size, "damaged_at": None, "finalized_at": None, "due_at": now()}
-    if unsound and Blob.objects.filter(digest=str(digest), key=unsound).update(**sound):
+    # All this before the row is shared with anybody: of two who keep a row neither can change its key, and who waits
+    # to do that would be waited for by both.
+    known = Blob.objects.filter(digest=str(digest))
+    sound = {"key": key, "size": size, "damaged_at": None, "due_at": now(), **UNSEEN}
+    if unsound and known.filter(key=unsound).update(**sound):
         discard(unsound)
-    blob = kept_blob(digest, key, size)
+    seen = {"finalized_at": now(), **asdict(inside)} if inside else {}
+    if seen:
+        known.filter(finalized_at=None).update(**seen)
+    blob = kept_blob(digest, key, size, seen)
     if blob.key != key:
         if blob.damaged_at:
             raise BlobDamaged(str(digest))
         discard(key)
-    if inside and blob.finalized_at is None:  # before the layer is locked, as everywhere
-        Blob.objects.filter(pk=blob.pk).update(finalized_at=now(), **asdict(inside))
     link(repository, blob)
     look_soon(Blob)
 
 
-def kept_blob(digest: Digest, key: str, size: int) -> Blob:
-    """The blob row of this digest, made if need be, and due for a look at what is in it. A collector may delete it
-    between two statements: then again."""
+def kept_blob(digest: Digest, key: str, size: int, seen: dict[str, Any]) -> Blob:
+    """The blob row of this digest, made if need be, and due: for a look at what is in it, unless that was `seen`. A
+    collector may delete it between two statements: then again."""
     while True:
-        Blob.objects.bulk_create([Blob(digest=str(digest), key=key, size=size, due_at=now())], ignore_conflicts=True)
+        made = Blob(digest=str(digest), key=key, size=size, due_at=now(), **seen)
+        Blob.objects.bulk_create([made], ignore_conflicts=True)
         if found := kept(Blob.objects.filter(digest=str(digest))):
             return found[0]
 

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from layers.models import Blob
+from layers.services import UNSEEN
 from oci.digests import Digest, Hasher
 from repositories.connections import let_go_of_connection
 from storage.driver import ObjectDamaged, ObjectMissing, blobs
@@ -70,5 +71,5 @@ def record(blob: Blob, verdict: Verdict) -> Verdict:
     if verdict.damaged:
         blob.quarantine()
     else:  # due: nobody has looked into it, or collected it, while it was in quarantine
-        row.exclude(damaged_at=None).update(damaged_at=None, due_at=now())
+        row.exclude(damaged_at=None).update(damaged_at=None, due_at=now(), **UNSEEN)
     return verdict if row.exists() else Verdict.GONE

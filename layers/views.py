@@ -42,9 +42,9 @@ class BlobView(RegistryView):
 
     def head(self, request, name, digest):
         push = Scope("repository", name, frozenset({"push"}))
-        find = services.find_for_push if request.auth.holds(push) else services.find
+        find = services.find_for_push if request.auth.holds(push) else index.find
         address = parse_address(digest)
-        blob = find(name, address)
+        blob = find(name, address).blob
         if caching.unchanged(request, blob.digest):
             return HttpResponse(status=304, headers=described(blob, address))
         return HttpResponse(headers=described(blob, address) | {"Content-Length": str(blob.size)})

@@ -78,7 +78,7 @@ def malformed() -> Iterator[Error]:
 def kept_nowhere() -> Iterator[Error]:
     if isinstance(blobs(), MemoryDriver):
         hint = "That is for tests. A server is several processes, and would keep nothing: choose another driver."
-        yield Error("STORAGES keeps blobs in the memory of one process", hint=hint, id="layerstore.E006")
+        yield Error("STORAGES keeps blobs in the memory of one process", hint=hint, id="layerstore.E007")
 
 
 def is_broker(url: str) -> bool:

@@ -17,14 +17,14 @@ BATCH = 200  # rows that go in one transaction, or are looked up together
 deleted = Signal()  # sent with the name, inside the transaction
 
 Clear = Callable[[Repository], None]
-_clearing: list[Clear] = []
+_hooks: list[Clear] = []
 
 
-def clears(clear: Clear) -> Clear:
+def clears(hook: Clear) -> Clear:
     """Registers what takes away all that one app keeps of a deleted repository, in short transactions. Like a duty it
     may run twice, and be killed anywhere; it raises where something cannot go now."""
-    _clearing.append(clear)
-    return clear
+    _hooks.append(hook)
+    return hook
 
 
 def delete(name: str) -> None:
@@ -48,9 +48,15 @@ def would(repository: Repository) -> str:
 
 @duty(Repository, would)
 def clear(repository: Repository) -> None:
-    """All that a deleted repository held goes, then its row."""
+    """All that a deleted repository held goes, then its row. What cannot go now keeps nothing else."""
     if repository.deleted_at is None:
         raise ValueError(f"{repository} is not deleted")
-    for clear in reversed(_clearing):  # an app that refers to others registers after them, and lets go first
-        clear(repository)
+    problems: list[Exception] = []
+    for hook in reversed(_hooks):  # an app that refers to others registers after them, and lets go first
+        try:
+            hook(repository)
+        except Exception as problem:  # noqa: BLE001 - raised when all had their turn
+            problems.append(problem)
+    if problems:
+        raise problems[0] if len(problems) == 1 else ExceptionGroup("; ".join(map(repr, problems)), problems)
     Repository.every.filter(pk=repository.pk).delete()

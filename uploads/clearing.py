@@ -2,7 +2,7 @@
 
 import uuid
 
-from oci.errors import BlobUploadUnknown, UploadBusy
+from oci.errors import BlobUploadUnknown, UploadBusy, UploadSuperseded
 from repositories.deletion import BATCH, clears
 from repositories.models import Repository
 from uploads import taking
@@ -11,9 +11,17 @@ from uploads.models import State, Upload
 
 @clears
 def clear(repository: Repository) -> None:
-    while batch := list(repository.uploads.order_by("pk")[:BATCH]):
+    """Each that can go now, whichever cannot. Raises UploadBusy, UploadSuperseded."""
+    problem, after = None, uuid.UUID(int=0)
+    while batch := list(repository.uploads.filter(pk__gt=after).order_by("pk")[:BATCH]):
         for upload in batch:
-            end(upload)
+            after = upload.pk
+            try:
+                end(upload)
+            except (UploadBusy, UploadSuperseded) as left:
+                problem = left
+    if problem:
+        raise problem
 
 
 def end(upload: Upload) -> None:

@@ -26,16 +26,16 @@ BLOCK = 1024 * 1024  # bytes
 
 
 def exists(repository: str, address: str | Address) -> bool:
-    """Whether the repository of this name has the layer. Raises DigestInvalid."""
+    """Whether the repository of this name has the layer. Raises NameInvalid, DigestInvalid."""
     try:
-        return bool(index.find(repository, parse_address(str(address))))
+        return bool(index.find(parse_name(repository), parse_address(str(address))))
     except BlobUnknown:
         return False
 
 
 def fetch(repository: str, address: str | Address) -> "LayerReader":
-    """The layer's bytes, and what is known of it. Raises BlobUnknown, DigestInvalid."""
-    return LayerReader(index.find(repository, parse_address(str(address))))
+    """The layer's bytes, and what is known of it. Raises BlobUnknown, NameInvalid, DigestInvalid."""
+    return LayerReader(index.find(parse_name(repository), parse_address(str(address))))
 
 
 def upload(repository: str, who: str, algorithm: str = "sha256") -> "LayerUpload":
@@ -48,8 +48,9 @@ def upload(repository: str, who: str, algorithm: str = "sha256") -> "LayerUpload
 
 
 def resume(repository: str, upload_id: str, who: str) -> "LayerUpload":
-    """An upload that is open, wherever it was begun and whatever became of that process. Raises BlobUploadUnknown."""
-    return LayerUpload(repository, services.find(repository, upload_id, who))
+    """An upload that is open, wherever it was begun and whatever became of that process. Raises BlobUploadUnknown,
+    NameInvalid."""
+    return LayerUpload(repository, services.find(parse_name(repository), upload_id, who))
 
 
 class LayerReader(io.BufferedReader):

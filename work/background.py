@@ -17,7 +17,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from work import loop
-from work.loop import Duty
+from work.loop import Duty, stopping
 from work.messages import Broker
 from work.models import Pulse
 
@@ -28,8 +28,6 @@ LOOK = 1.0  # seconds after which a look takes no further row, so that other dut
 LATE = timedelta(seconds=10)  # what has waited so long is not left to messages alone
 BEAT = 10.0  # seconds between two signs of life
 SILENCE = timedelta(seconds=30)  # after which the background process counts as gone
-
-stopping = threading.Event()
 
 
 def beats() -> bool:

@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 
 RENEWAL = timedelta(seconds=10)  # after which the claim of a duty that takes so long is renewed, again and again
 
+stopping = threading.Event()  # this process was asked to end: a duty that takes long breaks off
+
+
+class BrokenOff(Exception):
+    """Raised by a duty that sees `stopping`: it did not fail, and is begun anew, at once, by somebody else."""
+
 
 @dataclass(frozen=True)
 class Duty:
@@ -29,7 +35,7 @@ class Duty:
 
     model: type[Due]
     do: Callable[[Any], None]
-    would: Callable[[Any], str] | None
+    would: Callable[[Any], str]
     slow: bool
     only: Q
 
@@ -42,12 +48,17 @@ class Duty:
         """The rows that are due and in nobody's hands, the oldest first."""
         return self.model._base_manager.filter(self.model.waiting(), self.only).order_by("due_at")
 
+    def failed(self) -> QuerySet[Any]:
+        """The rows of which the last attempt failed, and that wait for the next one."""
+        waiting = self.model._base_manager.filter(self.only, due_at__gt=now(), attempts__gt=0)
+        return waiting.exclude(last_error="").order_by("due_at")
+
 
 _duties: dict[str, Duty] = {}
 
 
 def duty(
-    model: type[Due], would: Callable[[Any], str] | None = None, slow: bool = False, only: Q | None = None
+    model: type[Due], would: Callable[[Any], str], slow: bool = False, only: Q | None = None
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Registers what is done with a row of `model` that is due. It may run twice, and be killed anywhere; when it
     returns, the row is gone or due at another time."""
@@ -81,7 +92,7 @@ def run(duty: Duty, seconds: float | None = None, stop: threading.Event | None =
     the number of rows. A row that was begun is ended."""
     rows, end = 0, time.monotonic() + (float("inf") if seconds is None else seconds)
     with _at_work():
-        while not (stop and stop.is_set()) and (row := claimed(duty)):
+        while not (stop and stop.is_set()) and (row := claimed(duty.waiting())):
             attempt(row, duty.do)
             rows += 1
             if time.monotonic() >= end:
@@ -106,28 +117,33 @@ def busy() -> bool:
     return bool(_runs)
 
 
-def claimed(duty: Duty) -> Due | None:
-    """The oldest row that is waiting, now ours; None: there is none."""
-    while row := duty.waiting().first():
+def claimed(waiting: QuerySet[Any]) -> Due | None:
+    """The first of rows that are waiting, now ours; None: there is none left."""
+    while row := waiting.first():
         if row.claim():
             return row
     return None
 
 
 def attempt(row: Due, do: Callable[[Any], None]) -> Exception | None:
-    """Do the duty of a claimed row; what it failed of is on the row, and returned."""
-    was_due_at, failure = row.due_at, None
+    """Do the duty of a claimed row; what it failed of is on the row, and returned, as is BrokenOff."""
+    was_due_at = row.due_at
+    failure: Exception | None = None
     rest_connection()  # a duty may take long before it asks something
     with _in_hand(row):
         try:
             do(row)
+        except BrokenOff as problem:
+            failure = problem
         except Exception as problem:
             log.warning("%s %s failed and will be tried again", type(row).__name__, row.pk, exc_info=problem)
             failure = problem
-    if failure:
-        row.put_off(failure)
-    else:
+    if failure is None:
         row.settle(was_due_at)
+    elif isinstance(failure, BrokenOff):
+        row.let_go()
+    else:
+        row.put_off(failure)
     return failure
 
 

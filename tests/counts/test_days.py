@@ -93,6 +93,18 @@ def test_a_day_that_has_begun_is_left_alone(clock):
     assert Day.objects.values().get() == before
 
 
+@pytest.mark.parametrize("moment", ["2031-05-06 12:00:00", "2031-05-07 00:00:00"])
+def test_what_is_written_down_leaves_the_claim_to_whoever_made_it(clock, moment):
+    """Else a slower worker would free the row that a later one is at."""
+    clock(moment)
+    begin(TODAY)
+    day = Day.objects.get()
+    assert day.claim()
+    recording.record_stored_bytes(day, 5)
+    after = Day.objects.get(date=TODAY)
+    assert (after.claimed_until, after.attempts) == (day.claimed_until, 1)
+
+
 def test_a_failure_is_tried_again_and_then_forgotten(clock, monkeypatch):
     clock("2031-05-06 12:00:00")
     begin(TODAY)

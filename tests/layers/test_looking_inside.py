@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from storage.driver import ObjectDamaged, ObjectMissing, blobs
 from storage.memory import MemoryDriver
 from tests.layers import bombs
 from tests.oci.tars import entry, look, tar
+from work import loop
 
 LAYER = gzip.compress(tar(entry("etc/motd", b"hello\n"), entry("big", bytes(300_000))))
 MEMORY = 256 << 20  # bytes
@@ -278,6 +280,24 @@ def test_what_is_inside_is_written_down_once(layer):
     assert found.due_at is None
 
 
+def test_the_claim_is_left_to_whoever_made_it(layer):
+    assert layer.claim()
+    finalize(layer)
+    found = Blob.objects.get()
+    assert (found.due_at, found.claimed_until, found.attempts) == (None, layer.claimed_until, 1)
+
+
+def test_a_process_that_is_to_end_breaks_its_look_off_and_that_is_no_failure(layer, pretend, monkeypatch):
+    asked = threading.Event()
+    asked.set()
+    monkeypatch.setattr(finalizing, "stopping", asked)
+    pretend("time.sleep(600)")
+    loop.run(loop.named("layers.Blob.look_into"), seconds=0)
+    left = Blob.objects.get()
+    assert (left.attempts, left.last_error, left.claimed_until) == (0, "", None)
+    assert (left.due_at, left.finalized_at) == (layer.due_at, None)
+
+
 def test_every_answer_is_one_that_the_row_can_hold(db):
     assert {TAR, OTHER, BROKEN, TOO_MUCH} == set(Contents.values) - {Contents.UNKNOWN}
 
@@ -285,7 +305,7 @@ def test_every_answer_is_one_that_the_row_can_hold(db):
 def test_a_due_time_that_came_meanwhile_stays(layer, monkeypatch):
     later = now() + timedelta(hours=1)
 
-    def look_and_unlink(key: str, size: int) -> Inside:
+    def look_and_unlink(key: str, size: int, **_: object) -> Inside:
         Blob.objects.update(due_at=later)
         return Inside(OTHER)
 
@@ -296,7 +316,7 @@ def test_a_due_time_that_came_meanwhile_stays(layer, monkeypatch):
 
 
 def test_nothing_is_written_of_an_object_that_was_replaced_meanwhile(layer, monkeypatch):
-    def look_and_heal(key: str, size: int) -> Inside:
+    def look_and_heal(key: str, size: int, **_: object) -> Inside:
         Blob.objects.update(key="ab/other")
         return Inside(OTHER)
 

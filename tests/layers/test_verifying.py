@@ -129,7 +129,7 @@ def test_a_layer_that_is_sound_again_is_served_again(puller, digest, path):
     assert not puller.has_blob("team/app", digest)
     assert run("--damaged") == (0, [f"{digest} is sound again", "1 read: 1 sound"])
     assert puller.has_blob("team/app", digest)
-    assert run("--damaged") == (0, ["0 read: "])
+    assert run("--damaged") == (0, ["There is nothing to read."])
 
 
 @pytest.mark.damages_storage
@@ -242,7 +242,7 @@ def test_digests_and_repositories_choose(registry, digest):
     assert run(other) == (0, ["1 read: 1 sound"])
     assert run("--repository", "team/app") == (0, ["2 read: 2 sound"])
     assert run("--repository", "team/other") == (0, ["1 read: 1 sound"])
-    assert run("--repository", "team/other", digest) == (0, ["0 read: "])
+    assert run("--repository", "team/other", digest) == (0, ["There is nothing to read."])
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_a_choice_of_nothing_is_refused(arguments, said, digest):
 
 
 def test_an_empty_registry_is_sound():
-    assert run("--all") == (0, ["0 read: "])
+    assert run("--all") == (0, ["There is nothing to read."])
 
 
 # --- How --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Settings that make no sense, and the hosts that requests may be for."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import RequestFactory
 from pytest_django.fixtures import Settings
 
+from registry_site import checks
 from registry_site.addresses import as_host, own_hosts
 from registry_site.checks import LEAST, settings_make_sense
 from tests.server import ROOT
@@ -86,6 +88,13 @@ def test_a_value_that_is_none_of_its_kind_is_refused_by_name(settings: Settings,
 
 
 # --- Hosts ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_two_complaints_have_the_same_id() -> None:
+    """Else who silences one silences both."""
+    ids = re.findall(r'id="(.+?)"', Path(checks.__file__).read_text())
+    assert len(ids) >= 7
+    assert len(ids) == len(set(ids))
 
 
 def test_who_listens_on_all_addresses_is_reached_by_each_of_its_own() -> None:

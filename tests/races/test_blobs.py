@@ -44,7 +44,7 @@ def mounting(source: Repository, target: Repository) -> Callable[[], bool]:
 
 def served(repository: Repository) -> bytes | None:
     try:
-        blob = layers.find(repository.name, DIGEST)
+        blob = layers.index.find(repository.name, DIGEST).blob
     except BlobUnknown:
         return None
     with closing(layers.read(blob, 0, blob.size)) as reader:
@@ -236,7 +236,7 @@ def collect() -> None:
 
 def test_a_download_that_has_begun_ends_whole_though_the_blob_is_erased(app, blob_directory):
     push(app)
-    blob = layers.find(app.name, DIGEST)
+    blob = layers.index.find(app.name, DIGEST).blob
     with closing(layers.read(blob, 0, blob.size)) as reader:
         start = reader.read(5)
         layers.unlink(app.name, DIGEST)
@@ -247,7 +247,7 @@ def test_a_download_that_has_begun_ends_whole_though_the_blob_is_erased(app, blo
 
 def test_a_download_that_begins_after_the_blob_was_erased_finds_nothing_and_blames_nobody(app, caplog):
     push(app)
-    blob = layers.find(app.name, DIGEST)
+    blob = layers.index.find(app.name, DIGEST).blob
     layers.unlink(app.name, DIGEST)
     Request(collect).answer()
     push(app)

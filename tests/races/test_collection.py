@@ -53,7 +53,7 @@ def delete(manifest: dict[str, Any]) -> None:
 
 def has_layer(name: str = NAME) -> bool:
     try:
-        return bool(layers.find(name, DIGEST))
+        return bool(layers.index.find(name, DIGEST))
     except BlobUnknown:
         return False
 
@@ -84,7 +84,7 @@ def collecting_layer() -> Callable[[], None]:
 
 
 def relying_on_head() -> Blob:
-    return layers.find_for_push(NAME, DIGEST)
+    return layers.find_for_push(NAME, DIGEST).blob
 
 
 def mounting() -> bool:

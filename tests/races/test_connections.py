@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL are few: nobody holds one while a client takes its time."""
+"""Connections to PostgreSQL are few: nobody holds one while bytes move, at a client's pace or at a disk's."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,16 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from layers import finalizing
+from layers.finalizing import finalize
+from layers.models import Blob
+from oci.contents import TAR, Inside
 from serving.inputs import InputBody
 from tests.images import image
 from tests.registry import Registry
+from tests.tars import LAYER, TARSUM
+from uploads import verifying
+from work.loop import run_due
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -55,3 +62,31 @@ def test_no_connection_is_held_while_a_blob_is_sent(registry: Registry):
     answer = registry.pull_blob("team/app", digest)
     assert connection.connection is None
     assert b"".join(answer.streaming_content) == b"bytes"
+
+
+@pytest.fixture
+def held_in_looks(monkeypatch) -> list[bool]:
+    """For each look into a blob, whether a connection was held meanwhile."""
+    looks: list[bool] = []
+
+    def look_inside(*_: object, **__: object) -> Inside:
+        looks.append(connection.connection is not None)
+        return Inside(TAR, tarsum=TARSUM)
+
+    monkeypatch.setattr(finalizing, "finalize", finalize)  # the real one
+    monkeypatch.setattr(finalizing, "look_inside", look_inside)
+    monkeypatch.setattr(verifying, "look_inside", look_inside)
+    return looks
+
+
+def test_no_connection_is_held_while_a_new_blob_is_looked_into(registry: Registry, held_in_looks):
+    registry.push_blob("team/app", b"bytes")
+    run_due()
+    assert held_in_looks == [False]
+    assert Blob.objects.get().finalized_at
+
+
+def test_no_connection_is_held_while_a_tarsum_is_computed(registry: Registry, held_in_looks):
+    location = registry.open_upload("team/app")
+    assert registry.ask("PUT", f"{location}?digest={TARSUM}", LAYER).status_code == 201
+    assert held_in_looks == [False]

@@ -97,7 +97,7 @@ def test_what_was_removed_while_a_manifest_names_it_can_be_pushed_again(app):
     push(OLD)
     layers.unlink(NAME, Digest.of(LAYER))
     uploads.push(app, "user:1", Digest.of(LAYER), Sent(LAYER), None)
-    assert layers.find(NAME, Digest.of(LAYER))
+    assert layers.index.find(NAME, Digest.of(LAYER))
 
 
 # --- Tags -------------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def expire() -> None:
 
 def served() -> bytes | None:
     try:
-        blob = layers.find(NAME, DIGEST)
+        blob = layers.index.find(NAME, DIGEST).blob
     except BlobUnknown:
         return None
     with closing(layers.read(blob, 0, blob.size)) as reader:

@@ -1,5 +1,6 @@
 """Deleting a repository: what clients see of it, and what is left of it."""
 
+import uuid
 from datetime import timedelta
 from io import StringIO
 
@@ -14,6 +15,7 @@ from oci.digests import Digest
 from oci.errors import NameUnknown
 from repositories import deletion
 from repositories.models import Repository
+from storage.driver import blobs
 from tests import integrity
 from tests.collecting import collect_everything, look_quickly, pass_by
 from tests.images import INDEX, described, image, index
@@ -133,6 +135,45 @@ def test_a_repository_that_lives_is_never_cleared(pushed, puller):
     run_due()
     assert "is not deleted" in Repository.objects.get(name=NAME).last_error
     assert puller.pull_manifest(NAME, "v1").status_code == 200
+
+
+@pytest.mark.damages_storage
+def test_an_upload_that_cannot_end_now_keeps_nothing_else(pushed, registry):
+    upload_id = registry.open_upload(NAME).rpartition("/")[2]
+    blobs().delete(Upload.objects.get(pk=upload_id).key)  # as if its process had died before it made the file
+    Upload.objects.filter(pk=upload_id).update(id=uuid.UUID(int=1))  # whose turn comes before the others'
+    stuck = Upload.objects.get(pk=uuid.UUID(int=1))
+    deletion.delete(NAME)
+    run_due()
+    assert not Layer.objects.filter(repository__name__startswith="deleted").exists()
+    assert not Manifest.objects.filter(repository__name__startswith="deleted").exists()
+    assert list(Upload.objects.exclude(repository__name="team/other")) == [stuck]
+    gone = Repository.every.exclude(deleted_at=None).get()
+    assert "UploadBusy" in gone.last_error
+    assert gone.due_at is not None
+    stuck.delete()
+    collect_everything()
+    assert not Repository.every.exclude(deleted_at=None).exists()
+
+
+def test_each_app_clears_what_it_has_whichever_of_them_fails(pushed, monkeypatch):
+    called: list[str] = []
+
+    def failing(name):
+        def hook(repository):
+            called.append(name)
+            raise ValueError(name)
+
+        return hook
+
+    deletion.delete(NAME)
+    gone = Repository.every.exclude(deleted_at=None).get()
+    with monkeypatch.context() as patch:
+        patch.setattr(deletion, "_hooks", [failing("one"), called.append, failing("another")])
+        with pytest.raises(ExceptionGroup, match=r"'another'.*'one'"):
+            deletion.clear(gone)
+    assert called == ["another", gone, "one"]
+    assert Repository.every.filter(pk=gone.pk).exists()
 
 
 STEPS = [

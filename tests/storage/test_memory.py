@@ -85,7 +85,7 @@ def chosen(settings: Any) -> None:
 
 def test_a_registry_of_several_processes_refuses_it(chosen):
     (error,) = settings_make_sense(None)
-    assert error.id == "layerstore.E006"
+    assert error.id == "layerstore.E007"
     assert "one process" in error.msg
     with pytest.raises(SystemCheckError):
         call_command("serve", skip_checks=False)

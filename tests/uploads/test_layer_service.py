@@ -21,6 +21,7 @@ from oci.errors import (
     SizeInvalid,
 )
 from oci.tarsum import TarSum
+from repositories import deletion
 from repositories.models import Repository
 from tests.images import LAYER as LAYER_TYPE
 from tests.images import image
@@ -40,6 +41,23 @@ def stored(content: bytes, name: str = NAME) -> Digest:
     upload = layer_service.upload(name, WHO)
     upload.write(content)
     return upload.finish(len(content), Digest.of(content))
+
+
+@pytest.mark.parametrize("name", ["deleted", "Team/App", "team/app/", ""])
+def test_what_no_repository_can_be_called_is_refused(name):
+    stored(CONTENT)
+    upload = layer_service.upload(NAME, WHO)
+    deletion.delete(NAME)
+    name = Repository.every.get().name if name == "deleted" else name
+    for ask in (
+        lambda: layer_service.exists(name, DIGEST),
+        lambda: layer_service.fetch(name, DIGEST),
+        lambda: layer_service.upload(name, WHO),
+        lambda: layer_service.resume(name, upload.id, WHO),
+    ):
+        with pytest.raises(NameInvalid):
+            ask()
+    assert Repository.every.count() == 1
 
 
 # --- In ---------------------------------------------------------------------------------------------------------------
@@ -135,13 +153,6 @@ def test_an_upload_belongs_to_its_repository_and_to_who_began_it():
     for name, upload_id, who in [(NAME, upload.id, "somebody else"), ("team/other", upload.id, WHO), (NAME, "x", WHO)]:
         with pytest.raises(BlobUploadUnknown):
             layer_service.resume(name, upload_id, who)
-
-
-def test_what_can_be_no_name_is_no_repository():
-    with pytest.raises(NameInvalid):
-        layer_service.upload("Team/App", WHO)
-    assert not layer_service.exists("Team/App", DIGEST)
-    assert not Repository.objects.exists()
 
 
 def test_a_cancelled_upload_is_gone_with_its_bytes():

@@ -523,7 +523,7 @@ def linked(name: str, digest: str) -> bool:
 
 def served(name: str, digest: str) -> bytes | None:
     try:
-        blob = layers.find(name, Digest.parse(digest))
+        blob = layers.index.find(name, Digest.parse(digest)).blob
     except BlobUnknown:
         return None
     with closing(layers.read(blob, 0, blob.size)) as reader:

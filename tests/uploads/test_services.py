@@ -57,7 +57,7 @@ def offset(upload_id: str) -> int:
 
 
 def served(name: str = NAME, digest: Digest = DIGEST) -> bytes:
-    blob = layers.find(name, digest)
+    blob = layers.index.find(name, digest).blob
     with closing(layers.read(blob, 0, blob.size)) as reader:
         return reader.read()
 
@@ -156,7 +156,7 @@ def test_other_bytes_than_promised_are_refused_and_the_upload_is_over(app, blob_
     with pytest.raises(DigestInvalid):
         finish(upload_id, b"other bytes")
     with pytest.raises(BlobUnknown):
-        layers.find(NAME, DIGEST)
+        layers.index.find(NAME, DIGEST)
     with pytest.raises(BlobUploadUnknown):
         offset(upload_id)
     assert nothing_is_left(blob_directory)

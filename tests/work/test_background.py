@@ -67,7 +67,7 @@ def due(seconds: float = 1, **fields) -> PendingDelete:
 @pytest.mark.django_db
 def test_a_duty_whose_rows_wait_is_told_and_no_other(duties, looks, monkeypatch):
     for model in (PendingDelete, Upload):
-        loop.duty(model)(lambda row: None)
+        loop.duty(model, str)(lambda row: None)
     row, broker = due(), Broker()
     poll(monkeypatch, broker=broker)
     assert (broker.sent, looks) == ([TOLD], [])
@@ -77,7 +77,7 @@ def test_a_duty_whose_rows_wait_is_told_and_no_other(duties, looks, monkeypatch)
 @pytest.mark.django_db
 @pytest.mark.parametrize("field", ["due_at", "claimed_until"])
 def test_nobody_is_told_of_rows_that_do_not_wait(duties, looks, monkeypatch, field):
-    loop.duty(PendingDelete)(lambda row: None)
+    loop.duty(PendingDelete, str)(lambda row: None)
     row, broker = due(), Broker()
     PendingDelete.objects.update(**{field: now() + timedelta(minutes=1)})
     poll(monkeypatch, broker=broker)
@@ -87,7 +87,7 @@ def test_nobody_is_told_of_rows_that_do_not_wait(duties, looks, monkeypatch, fie
 
 @pytest.mark.django_db
 def test_without_its_broker_a_process_looks_itself(duties, looks, monkeypatch):
-    loop.duty(PendingDelete)(lambda row: None)
+    loop.duty(PendingDelete, str)(lambda row: None)
     row = due()
     poll(monkeypatch, broker=Broker(away=True))
     assert looks == [TOLD]
@@ -97,7 +97,7 @@ def test_without_its_broker_a_process_looks_itself(duties, looks, monkeypatch):
 @pytest.mark.django_db
 def test_what_waits_although_messages_were_sent_is_looked_for_directly(duties, looks, monkeypatch):
     """The broker answers, and yet nobody gets its messages."""
-    loop.duty(PendingDelete)(lambda row: None)
+    loop.duty(PendingDelete, str)(lambda row: None)
     row = due(seconds=background.LATE.total_seconds() + 1)
     poll(monkeypatch)
     assert looks == [TOLD]
@@ -157,12 +157,12 @@ def four_threads(settings):
 def test_a_look_does_what_is_due_of_its_duty_alone(duties):
     done = []
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def erase(row: PendingDelete) -> None:
         done.append(row.key)
         row.delete()
 
-    loop.duty(Upload)(lambda row: done.append(row))
+    loop.duty(Upload, str)(lambda row: done.append(row))
     due()
     background.look("uploads.Upload")
     assert done == []
@@ -180,9 +180,9 @@ def test_a_message_that_names_no_duty_changes_nothing(duties, caplog):
 @pytest.mark.django_db
 @pytest.mark.usefixtures("four_threads")
 def test_slow_duties_have_half_of_the_threads_at_most(duties, monkeypatch):
-    slow = loop.duty(PendingDelete, slow=True)
+    slow = loop.duty(PendingDelete, str, slow=True)
     slow(lambda row: None)
-    loop.duty(Upload)(lambda row: None)
+    loop.duty(Upload, str)(lambda row: None)
     inside, over, at_work = threading.Semaphore(0), threading.Event(), []
 
     def run(duty: loop.Duty, *_: object) -> int:

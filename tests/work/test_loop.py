@@ -28,7 +28,7 @@ def keys_done(duties) -> list[str]:
     """What the duty is called with, as it is called; each row is done with afterwards."""
     called: list[str] = []
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def note(row: PendingDelete) -> None:
         called.append(row.key)
         row.delete()
@@ -54,8 +54,8 @@ def test_a_model_may_have_one_duty_for_some_of_its_rows_and_another_for_the_rest
         return do
 
     some = Q(key__startswith="a1")
-    loop.duty(PendingDelete, only=some)(doing("some"))
-    loop.duty(PendingDelete, only=~some)(doing("rest"))
+    loop.duty(PendingDelete, str, only=some)(doing("some"))
+    loop.duty(PendingDelete, str, only=~some)(doing("rest"))
     loop.run_due()
     assert done == {"some": {"a1/x"}, "rest": {"a0/x", "a2/x"}}
     assert list(duties) == ["layers.PendingDelete.some", "layers.PendingDelete.rest"]
@@ -97,7 +97,7 @@ def test_a_look_that_has_no_more_time_ends_what_it_began_and_leaves_the_rest(dut
 def test_a_look_that_is_to_stop_takes_no_further_row(duties):
     stop = threading.Event()
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def stop_here(row: PendingDelete) -> None:
         row.delete()
         stop.set()
@@ -152,7 +152,7 @@ def test_a_claim_of_a_killed_worker_ends(duties):
     class Killed(BaseException):
         pass
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def die(row: PendingDelete) -> None:
         raise Killed
 
@@ -180,7 +180,7 @@ def test_a_claim_lasts_for_a_minute():
 def test_the_claim_of_a_duty_that_takes_long_is_renewed_and_only_then(duties, monkeypatch):
     until = []
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def take_long(row: PendingDelete) -> None:
         for passed in (timedelta(0), loop.RENEWAL * 2):
             with monkeypatch.context() as patch:
@@ -215,7 +215,7 @@ def test_the_claims_of_a_process_are_renewed_by_a_thread(duties, monkeypatch):
     monkeypatch.setattr(loop, "RENEWAL", timedelta(milliseconds=20))
     began, renewed = [], threading.Event()
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def take_long(row: PendingDelete) -> None:
         began.append(row.claimed_until)
         deadline = time.monotonic() + 30
@@ -235,7 +235,7 @@ def test_the_claims_of_a_process_are_renewed_by_a_thread(duties, monkeypatch):
 def test_who_ends_before_a_duty_lets_go_of_its_row(duties):
     others = []
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def end_meanwhile(row: PendingDelete) -> None:
         loop.let_go()
         others.append(PendingDelete.objects.get())
@@ -252,7 +252,7 @@ def test_who_ends_before_a_duty_lets_go_of_its_row(duties):
 def test_a_row_that_was_left_due_as_it_was_is_not_done_again_at_once(duties):
     called = []
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def forget(row: PendingDelete) -> None:
         called.append(row.key)
 
@@ -267,7 +267,7 @@ def test_a_row_that_was_left_due_as_it_was_is_not_done_again_at_once(duties):
 def test_a_row_that_fell_due_anew_during_its_duty_is_done_again(duties):
     called = []
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def fall_due(row: PendingDelete) -> None:
         called.append(row.key)
         if len(called) == 1:
@@ -287,7 +287,7 @@ def test_a_row_that_fell_due_anew_during_its_duty_is_done_again(duties):
 def test_a_duty_that_fails_stops_no_other(duties):
     done = []
 
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def fail_for_some(row: PendingDelete) -> None:
         if "bad" in row.key:
             raise ValueError("no luck")
@@ -303,7 +303,7 @@ def test_a_duty_that_fails_stops_no_other(duties):
 
 @pytest.mark.django_db
 def test_a_failure_is_written_down_and_the_row_is_free_again_after_a_pause(duties, caplog):
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def fail(row: PendingDelete) -> None:
         raise ValueError("no luck")
 
@@ -320,7 +320,7 @@ def test_a_failure_is_written_down_and_the_row_is_free_again_after_a_pause(dutie
 @pytest.mark.django_db
 @pytest.mark.parametrize("next_time", [None, now() + timedelta(days=1)])
 def test_a_success_forgets_the_failures_before(duties, next_time):
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def succeed(row: PendingDelete) -> None:
         PendingDelete.objects.update(due_at=next_time)
 
@@ -333,7 +333,7 @@ def test_a_success_forgets_the_failures_before(duties, next_time):
 
 @pytest.mark.django_db
 def test_the_pause_doubles_up_to_an_hour(duties):
-    @loop.duty(PendingDelete)
+    @loop.duty(PendingDelete, str)
     def fail(row: PendingDelete) -> None:
         raise ValueError("no luck")
 
@@ -358,6 +358,21 @@ def test_a_failure_does_not_bring_forward_what_was_put_off_meanwhile():
     row.put_off(ValueError("busy"))
     row.refresh_from_db()
     assert row.due_at == later
+    row.delete()
+
+
+@pytest.mark.django_db
+def test_a_duty_that_breaks_off_because_its_process_ends_has_not_failed(duties, caplog):
+    @loop.duty(PendingDelete, str)
+    def break_off(row: PendingDelete) -> None:
+        raise loop.BrokenOff
+
+    row = due()
+    loop.run(*loop.duties(), seconds=0)
+    left = PendingDelete.objects.get()
+    assert (left.attempts, left.last_error, left.claimed_until, left.due_at) == (0, "", None, row.due_at)
+    assert "failed" not in caplog.text
+    assert left.claim(), "somebody else may begin anew"
     row.delete()
 
 
@@ -435,10 +450,6 @@ def test_an_object_is_erased_once_the_disk_that_was_away_is_back(blob_directory)
 
 
 # --- Who does what ----------------------------------------------------------------------------------------------------
-
-
-def test_every_duty_says_what_it_would_do():
-    assert [duty.name for duty in loop.duties() if duty.would is None] == []
 
 
 def test_a_background_process_knows_every_duty_without_anybody_loading_views():

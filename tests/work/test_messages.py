@@ -1,17 +1,20 @@
 """Messages bring work forward; a broker that is away costs time and nothing else."""
 
+import queue
 import socket
 import time
 
 import pytest
 from celery import Celery
 from django.db import transaction
+from django.db.models import Q
 
 from layers.models import PendingDelete
-from work import messages
+from uploads.models import Upload
+from work import loop, messages
 from work.messages import EXPIRY, Broker, look_soon
 
-NAME = "layers.PendingDelete"
+NAME, END = "layers.PendingDelete", "uploads.Upload"
 
 
 @pytest.fixture
@@ -100,10 +103,10 @@ def test_a_broker_that_takes_nothing_holds_nobody_up(celery, backlog):
 
 
 @pytest.fixture
-def told(monkeypatch) -> list[str]:
-    names: list[str] = []
-    monkeypatch.setattr(messages, "_tell", names.append)
-    return names
+def told(monkeypatch) -> list[type]:
+    models: list[type] = []
+    monkeypatch.setattr(messages, "_tell", models.append)
+    return models
 
 
 @pytest.mark.django_db(transaction=True)
@@ -112,11 +115,11 @@ def test_a_request_tells_what_fell_due_once_it_is_committed(told, settings):
     with transaction.atomic():
         look_soon(PendingDelete)
         assert told == []
-    assert told == [NAME]
+    assert told == [PendingDelete]
     with transaction.atomic():
         look_soon(PendingDelete)
         transaction.set_rollback(True)
-    assert told == [NAME]
+    assert told == [PendingDelete]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -125,25 +128,44 @@ def test_without_a_broker_between_processes_nobody_is_told(told):
     assert told == []
 
 
-def test_a_thread_sends_what_requests_tell_each_duty_once(monkeypatch):
+def test_every_duty_that_the_rows_may_be_for_is_told_and_no_other(duties, monkeypatch):
+    wanted: queue.SimpleQueue[str] = queue.SimpleQueue()
+    monkeypatch.setattr(messages, "_wanted", lambda: wanted)
+
+    def erase_some(row: PendingDelete) -> None: ...
+
+    def erase_others(row: PendingDelete) -> None: ...
+
+    some = Q(key__startswith="a")
+    loop.duty(PendingDelete, str, only=some)(erase_some)
+    loop.duty(PendingDelete, str, only=~some)(erase_others)
+    loop.duty(Upload, str)(lambda row: None)
+    messages._tell(PendingDelete)
+    assert [wanted.get_nowait(), wanted.get_nowait()] == [f"{NAME}.erase_some", f"{NAME}.erase_others"]
+    assert wanted.empty()
+
+
+def test_a_thread_sends_what_requests_tell_each_duty_once(duties, monkeypatch):
+    for model in (PendingDelete, Upload):
+        loop.duty(model, str)(lambda row: None)
     sent, first = [], []
 
     def send(_: Broker, name: str) -> bool:
         first.append(name)
         if len(first) == 1:  # while it sends this one, the others come
             for _ in range(5):
-                messages._tell(NAME)
-            messages._tell("end")
-        elif name == "end":
+                messages._tell(PendingDelete)
+            messages._tell(Upload)
+        elif name == END:
             sent.extend(first)
         return True
 
     messages._wanted.cache_clear()
     monkeypatch.setattr(Broker, "send", send)
-    messages._tell(NAME)
+    messages._tell(PendingDelete)
     deadline = time.monotonic() + 60
     while not sent and time.monotonic() < deadline:
         time.sleep(0.01)
     messages._wanted.cache_clear()
     assert sent.count(NAME) <= 2
-    assert "end" in sent
+    assert END in sent

@@ -1,12 +1,11 @@
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
 from django.db.models import Q
 
 from layers import index
 from layers.models import Layer
 from oci.addresses import parse_address
 from oci.errors import DigestInvalid
+from work.management.existing import require_registry
 
 UNKNOWN = "-"  # what is inside is found out a while after a layer came, and not everything is a tar
 
@@ -22,8 +21,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args, address, **options):
-        if Layer._meta.db_table not in connection.introspection.table_names():
-            raise CommandError(f"No registry in {settings.REGISTRY_DATA}: start it once, or set REGISTRY_DATA=DIR.")
+        require_registry()
         try:
             found = index.where(parse_address(address), readable=Q())
         except DigestInvalid as problem:

@@ -1,8 +1,6 @@
 from collections import Counter
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
 from django.db.models import Sum
 from tqdm import tqdm
 
@@ -12,6 +10,7 @@ from oci.digests import Digest
 from oci.errors import DigestInvalid
 from repositories.models import Repository
 from storage.driver import StorageAway
+from work.management.existing import require_registry
 
 DAMAGED, UNREADABLE = 1, 2  # exit statuses
 
@@ -32,10 +31,10 @@ class Command(BaseCommand):
         parser.add_argument("--after", type=int, default=0, metavar="N", help="go on where an earlier look has stopped")
 
     def handle(self, *args, after, **options):
-        if Blob._meta.db_table not in connection.introspection.table_names():
-            raise CommandError(f"No registry in {settings.REGISTRY_DATA}: start it once, or set REGISTRY_DATA=DIR.")
+        require_registry()
         found = self.read(chosen_by(**options), after)
-        self.stdout.write(f"{found.total()} read: " + ", ".join(f"{found[each]} {each}" for each in sorted(found)))
+        counts = ", ".join(f"{found[each]} {each}" for each in sorted(found))
+        self.stdout.write(f"{found.total()} read: {counts}" if found else "There is nothing to read.")
         if found["damaged"]:
             raise CommandError("Push the damaged layers again to have them served.", returncode=DAMAGED)
         if found["unreadable"]:

@@ -11,7 +11,8 @@ from django.db import DatabaseError
 from registry_site.celery import worker
 from registry_site.supervisor import end_with_parent
 from work import loop
-from work.background import poll, stopping
+from work.background import poll
+from work.loop import stopping
 from work.messages import Broker
 
 PATIENCE = 25.0  # seconds what was begun has to end once a stop was asked for: less than the parent waits

@@ -1,12 +1,11 @@
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
 
 from manifests.holdings import holdings
 from oci.errors import NameInvalid, NameUnknown
 from oci.names import parse_name
 from repositories import deletion
 from repositories.models import Repository, Visibility
+from work.management.existing import require_registry
 
 
 class Command(BaseCommand):
@@ -28,8 +27,7 @@ class Command(BaseCommand):
         delete.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, *args, command, **options):
-        if Repository._meta.db_table not in connection.introspection.table_names():
-            raise CommandError(f"No registry in {settings.REGISTRY_DATA}: start it once, or set REGISTRY_DATA=DIR.")
+        require_registry()
         if command == "list":
             for name, visibility in Repository.objects.values_list("name", "visibility").iterator():
                 self.stdout.write(f"{visibility:8} {name}")

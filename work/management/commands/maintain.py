@@ -11,6 +11,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from work import loop
 from work.loop import Duty
+from work.management.existing import require_registry
+from work.models import Due
 
 Row = tuple[Duty, Any]  # by its primary key
 
@@ -27,7 +29,8 @@ examples:
   manage.py maintain --dry-run     what would be done, and why; nothing is changed
   manage.py maintain               do it; for instance before a backup, or where no background process runs
 
-What fails is listed with its error, stays in the database, and is tried again later. The exit status is then 1.
+What fails is listed with its error, stays in the database, and is tried again later; --dry-run lists it until then. The
+exit status is then 1.
 """
 
 
@@ -44,6 +47,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, dry_run: bool, **_options: Any) -> None:
         try:
+            require_registry()
             if dry_run:
                 self.tell()
             else:
@@ -52,12 +56,20 @@ class Command(BaseCommand):
             raise CommandError(f"The database cannot be used: {problem}") from problem
 
     def tell(self) -> None:
-        count = 0
+        due = failed = 0
         for duty, key in waiting():
-            if row := duty.model._base_manager.filter(pk=key).first():
-                self.stdout.write(duty.would(row) if duty.would else f"{words(duty, 1)} {row}: due since {row.due_at}")
-                count += 1
-        self.stdout.write(f"{count} due now; nothing was changed." if count else "Nothing is due.")
+            if row := duty.waiting().filter(pk=key).first():
+                self.stdout.write(duty.would(row))
+                due += 1
+        for duty in loop.duties():
+            for row in duty.failed().iterator():
+                self.stdout.write(f"{words(duty, 1)} {row}: {last_attempt(row)}")
+                failed += 1
+        if due or failed:
+            later = f", {failed} failed and will be tried again" if failed else ""
+            self.stdout.write(f"{due} due now{later}; nothing was changed.")
+        else:
+            self.stdout.write("Nothing is due.")
 
     def maintain(self) -> None:
         done: Counter[Duty] = Counter()
@@ -67,7 +79,7 @@ class Command(BaseCommand):
                 bar.total = bar.n + len(rows)
                 for duty, key in rows:
                     bar.set_description(words(duty, 2))
-                    if row := claimed(duty, key):
+                    if row := loop.claimed(duty.waiting().filter(pk=key)):
                         failure = loop.attempt(row, duty.do)
                         if failure:
                             failed[duty, key] = f"{row}: {type(failure).__name__}: {failure}"
@@ -92,10 +104,8 @@ def waiting() -> list[Row]:
     return [(duty, key) for duty in loop.duties() for key in duty.waiting().values_list("pk", flat=True)]
 
 
-def claimed(duty: Duty, key: Any) -> Any:
-    """The row, now ours; None: it is gone, or somebody else's."""
-    row = duty.model._base_manager.filter(pk=key).first()
-    return row if row and row.claim() else None
+def last_attempt(row: Due) -> str:
+    return f"attempt {row.attempts} failed ({row.last_error!r}), the next is at {row.due_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def words(duty: Duty, count: int) -> str:
