@@ -87,7 +87,7 @@ def counted(server: Server) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("worker", ["loop", "gthread"])
+@pytest.mark.parametrize("worker", ["loop", pytest.param("gthread", marks=pytest.mark.faults)])
 def test_a_server_that_is_stopped_has_written_down_every_count(serving, worker: str) -> None:
     server = serving(worker)
     pulls = pull(server)
@@ -95,6 +95,7 @@ def test_a_server_that_is_stopped_has_written_down_every_count(serving, worker: 
     assert counted(server) == {"manifest": pulls, "layer": pulls, "day": 2 * pulls, "pushes": 1}
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("worker", ["loop", "gthread"])
 def test_a_reload_loses_no_count(serving, worker: str) -> None:
     server = serving(worker)
