@@ -281,8 +281,14 @@ def test_the_first_count_starts_one_thread_and_the_end_waits_until_it_has_writte
     assert Manifest.objects.get().pulls == 200
 
 
+@pytest.fixture
+def _without_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the thread begins, which the push of a manifest starts."""
+    monkeypatch.setattr(counting, "PAUSE", 0.01)
+
+
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("_thread_of_its_own")
+@pytest.mark.usefixtures("_without_long_pauses", "_thread_of_its_own")
 def test_the_thread_survives_a_database_that_is_away(manifest, monkeypatch, caplog):
     failed, real = threading.Event(), counting.record
 
@@ -293,7 +299,6 @@ def test_the_thread_survives_a_database_that_is_away(manifest, monkeypatch, capl
         real(*arguments)
 
     monkeypatch.setattr(counting, "record", fail_once)
-    monkeypatch.setattr(counting, "PAUSE", 0.01)
     pull(manifest)
     assert failed.wait(30)
     counting.end()
