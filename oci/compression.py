@@ -5,12 +5,10 @@ The input is hostile: a few bytes may stand for gigabytes. What is held at any t
 
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import zstandard
 
 from oci.blocks import Truncated
-
-if TYPE_CHECKING:
-    import zstandard
 
 OUTPUT = 1 << 18  # bytes of one block of what comes out
 WINDOW = 1 << 27  # bytes that a zstd frame may have us keep: what `zstd --long` and `--ultra -22` ask for
@@ -69,9 +67,7 @@ def inflate(member: "zlib._Decompress", block: bytes) -> bytes:
 
 def unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """All frames; of those that are to be skipped (RFC 8878, section 3.1.2) nothing comes out."""
-    from zstandard import ZstdDecompressor  # most layers do without, and a process that looks into one starts quickly
-
-    decompressor = ZstdDecompressor(max_window_size=WINDOW)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
     frame = None
     for block in blocks:
         for start in range(0, len(block), PIECE):
@@ -85,11 +81,9 @@ def unzstd(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def unpack(frame: "zstandard.ZstdDecompressionObj", piece: bytes) -> bytes:
-    from zstandard import ZstdError
-
     try:
         return frame.decompress(piece)
-    except ZstdError as problem:
+    except zstandard.ZstdError as problem:
         if "memory" in str(problem):
             raise TooWide(f"zstd: {problem}") from None
         raise Corrupt(f"zstd: {problem}") from None

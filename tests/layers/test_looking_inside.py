@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import zstandard
 from django.utils.timezone import now
 
 from layers import contents, finalizing
@@ -68,6 +69,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], 
 @pytest.mark.parametrize("version", [0, 1])
 def test_what_the_process_sees_is_what_is_there(layer, version):
     assert look_inside(layer.key, layer.size, version) == look(LAYER, version)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstandard.compress])
+def test_a_process_that_may_open_nothing_understands_every_compression(db, compress):
+    content = compress(tar(entry("etc/motd", b"hello\n")))
+    blob = store(content)
+    assert look_inside(blob.key, blob.size) == look(content)
 
 
 def test_an_object_that_is_no_file_goes_through_a_pipe(monkeypatch):
