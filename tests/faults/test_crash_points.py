@@ -1,4 +1,5 @@
 """A worker that dies, or whose disk fails, at a chosen system call: the retry succeeds, nothing half-done is visible.
+A background process that dies there while it collects: what it was at goes all the same, and nothing else.
 
 `strace` kills it there, so the points are those at which something becomes durable, or is about to be said.
 """
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -18,12 +20,13 @@ from tests.faults.journal import Journal, Thing
 from tests.faults.pusher import BROKEN
 from tests.faults.registry import Repository, digest_of, image_of
 from tests.faults.wire import Answer
-from tests.server import Server, wait_until
+from tests.server import Server, Which, wait_until
 
 pytestmark = pytest.mark.faults
 
 NAME = "faults/crash"
 SIZE = 300_000
+PATIENCE = 120.0  # seconds; what a background process was at when it died is nobody else's for a minute
 WRITES = count(12, 24)  # to SQLite's log, in one transaction: at least
 
 
@@ -39,10 +42,12 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @contextmanager
-def injected(server: Server, call: str, what: str, when: int) -> Iterator[subprocess.Popen[bytes]]:
-    """While the block runs `what` happens at the worker's `when`-th call from now on."""
-    [worker] = server.pids("worker")
-    command = ["strace", "-f", "-p", str(worker), "-e", f"trace={call}", "-o", "/dev/null"]
+def injected(
+    server: Server, call: str, what: str, when: int, where: Which = "worker"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """While the block runs `what` happens at the `when`-th call from now on of a thread of the worker's."""
+    [victim] = server.pids(where)
+    command = ["strace", "-f", "-p", str(victim), "-e", f"trace={call}", "-o", "/dev/null"]
     with subprocess.Popen([*command, "-e", f"inject={call}:{what}:when={when}"], stderr=subprocess.PIPE) as strace:
         assert strace.stderr is not None
         assert b"attached" in strace.stderr.readline()
@@ -53,14 +58,14 @@ def injected(server: Server, call: str, what: str, when: int) -> Iterator[subpro
 
 
 @contextmanager
-def dying_at(server: Server, call: str, when: int) -> Iterator[None]:
-    """The worker is killed there, which has to happen while the block runs."""
-    [worker] = server.pids("worker")
-    with injected(server, call, "signal=SIGKILL", when) as strace:
+def dying_at(server: Server, call: str, when: int, where: Which = "worker", within: float = 10) -> Iterator[None]:
+    """The worker is killed there, while the block runs or within seconds after it."""
+    [victim] = server.pids(where)
+    with injected(server, call, "signal=SIGKILL", when, where) as strace:
         yield
-        strace.wait(10)  # it ends with what it traces
-    assert worker not in server.pids("worker"), f"it has not come to {call} number {when}"
-    wait_until(lambda: server.pids("worker") and server.ready(), 30)
+        strace.wait(within)  # it ends with what it traces
+    assert victim not in server.pids(where), f"it has not come to {call} number {when}"
+    wait_until(lambda: server.pids(where) and server.ready(), 30)
     done("crashes at a chosen system call")
 
 
@@ -143,6 +148,48 @@ def test_after_a_crash_in_a_cancel_the_upload_can_be_cancelled_again(
         died(lambda: repository.ask("DELETE", location))
     assert repository.ask("DELETE", location).status in (204, 404)
     assert repository.ask("GET", location).status == 404
+
+
+def test_what_was_being_collected_at_a_crash_is_collected_later_and_nothing_else(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    needs(shutil.which("strace"), "strace")
+    impatient = {"DJANGO_SETTINGS_MODULE": "tests.faults.impatient", "REGISTRY_GRACE": "2"}
+    with Server(tmp_path / "data", SETTINGS | impatient) as server:
+        repository, journal = Repository(server, NAME), Journal(tmp_path / "journal")
+        files = audit.Files(server.data / "blobs")
+        kept = push_until_in_time(repository, [chance.randbytes(SIZE) for _ in range(2)], journal)
+        before = files.keys()
+        for call, when in points("unlink", "fsync", f"fdatasync:{count(2, 8)}", writes=WRITES):
+            with dying_at(server, call, when, "background", PATIENCE):
+                for _ in range(2):
+                    push_blob(repository, chance.randbytes(1000))  # which nothing will ever name
+        wait_until(lambda: files.keys() == before, PATIENCE)
+        assert [audit.served_object(repository, "blobs", digest_of(blob), True) for blob in kept] == [[]] * len(kept)
+        assert server.stop() == 0
+        assert audit.stored(server, journal.expected()) == []
+
+
+def push_blob(repository: Repository, content: bytes) -> None:
+    path = repository.path("blobs", f"uploads/?digest={digest_of(content)}")
+    answer = repository.ask("POST", path, body=content)
+    assert answer.status == 201, answer
+
+
+def push_until_in_time(repository: Repository, blobs: list[bytes], journal: Journal) -> list[bytes]:
+    """An image of these blobs, pushed again where their grace was over before the manifest came."""
+    manifest = image_of(blobs[0], blobs[1:])
+    status = 404
+    while status == 404:
+        for blob in blobs:
+            push_blob(repository, blob)
+        status = repository.push_manifest("kept", manifest).status
+    assert status == 201
+    for blob in blobs:
+        journal.acknowledged("blob", Thing(NAME, digest_of(blob)))
+    journal.acknowledged("manifest", Thing(NAME, digest_of(manifest)))
+    journal.acknowledged("tag", Thing(NAME, "kept"), digest=digest_of(manifest))
+    return blobs
 
 
 def assert_unavailable(answer: Answer) -> None:
