@@ -83,7 +83,7 @@ def test_a_dry_run_says_what_would_go_and_why(index_digest, registry):
     layer = Layer.objects.get(blob__digest=str(Digest.of(b"a layer")))
     assert collecting.would(child) == f"keep manifest {child} of team/app: a tag or an index has it"
     assert layers.would_collect(layer) == f"keep layer {layer}: a manifest names it"
-    assert layers.would_tend(layer.blob).startswith(f"look into blob {layer.blob} (7 bytes)")
+    assert layers.would_look_into(layer.blob).startswith(f"look into blob {layer.blob} (7 bytes)")
     layer.blob.finalized_at = now()
     assert layers.would_tend(layer.blob).startswith(f"keep blob {layer.blob}")
     services.delete(NAME, index_digest)
