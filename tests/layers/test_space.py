@@ -29,7 +29,7 @@ def quickly(monkeypatch):
     monkeypatch.setattr(finalizing, "finalize", look_quickly)
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.faults)])
 def chance(request) -> random.Random:
     return random.Random(request.param)
 

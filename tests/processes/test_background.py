@@ -17,6 +17,8 @@ from tests.processes.rows import calls, done, make_due, rows, seconds_of_cancels
 from tests.redis import Redis, needs_redis
 from tests.server import ROOT, Server, wait_until
 
+pytestmark = pytest.mark.faults
+
 MEMORY = 150 * 1024  # KiB that a background process may have
 QUEUE = "layerstore"
 CONTENT = content_of(1, 50_000)

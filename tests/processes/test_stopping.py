@@ -13,7 +13,7 @@ from tests.registry import basic
 from tests.server import Server
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.faults)])
 def test_an_open_request_is_finished_before_the_server_ends(
     fresh: Server, open_request: Callable[[Server], OpenRequest], signum: int
 ) -> None:

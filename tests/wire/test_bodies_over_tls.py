@@ -81,6 +81,7 @@ def seconds_of_dripping(connection: Connection, content: bytes) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["length", "chunks"])
 def test_a_body_that_drips_is_ended(how: str, connection: Connection, upload: str) -> None:
     framing = {"Content_Length": "1000000"} if how == "length" else {"Transfer_Encoding": "chunked"}
