@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from layers.contents import LookFailed, look_inside
-from layers.models import Blob
+from layers.models import Blob, Contents
 from oci.addresses import Address
 from oci.contents import Inside
 from oci.digests import Digest, Hasher
@@ -100,5 +100,6 @@ def require_tarsum(tarsum: TarSum, key: str, size: int, superseded: threading.Ev
     finally:
         _looks.release()
     if inside.tarsum != str(tarsum):
-        raise DigestInvalid(str(tarsum), f"provided TarSum did not match: {inside.remark or inside.contents}")
+        found = inside.tarsum or inside.remark or Contents(inside.contents).label
+        raise DigestInvalid(str(tarsum), f"provided TarSum did not match, this is {found}")
     return inside if tarsum.version == INDEXED else None
