@@ -37,7 +37,7 @@ CSRF_TRUSTED_ORIGINS = [REGISTRY_PUBLIC_URL] if REGISTRY_PUBLIC_URL else []
 
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
-REGISTRY_WORKERS = number("REGISTRY_WORKERS", max(3, min(4, os.cpu_count() or 1)))  # web processes
+REGISTRY_WORKERS = number("REGISTRY_WORKERS", max(2, min(4, os.cpu_count() or 1)))  # web processes
 REGISTRY_WORKER = text("REGISTRY_WORKER", "loop")  # or gthread, gunicorn's own
 REGISTRY_THREADS = number("REGISTRY_THREADS", 64)  # requests at once in each of them
 REGISTRY_MAX_REQUESTS = number("REGISTRY_MAX_REQUESTS", 0)  # after which a process is replaced; 0: never
